@@ -1,0 +1,1 @@
+"""Who you are and how much you may ask. Knows nothing of generation."""

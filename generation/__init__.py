@@ -1,0 +1,1 @@
+"""The workshop: engines, the queue, the stream, the gallery."""

@@ -1,0 +1,51 @@
+"""The one shape of all engines. Nobody above the factory names a family."""
+
+from collections.abc import Iterator
+from threading import Event
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from generation.engines.errors import CanceledError
+from generation.engines.fragments import Fragment, Note
+from generation.engines.params import Capability, GenerationParams
+
+if TYPE_CHECKING:
+    from generation.engines.device import Device
+
+
+class CancelToken:
+    """Set by the reader of the room's socket, asked by engines between two steps or tokens."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+
+    def cancel(self) -> None:
+        """Ask to stop."""
+        self._event.set()
+
+    def is_canceled(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._event.is_set()
+
+    def raise_if_canceled(self) -> None:
+        """Raises CanceledError once asked to stop."""
+        if self.is_canceled():
+            raise CanceledError("Canceled.")
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Weights of one checkpoint and how to draw with them. One thread calls it at a time."""
+
+    capabilities: frozenset[Capability]
+
+    def load(self, device: "Device") -> None:
+        """Read the weights and put them on `device`. Raises CheckpointError, DeviceMemoryError."""
+
+    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note]:
+        """Yield fragments or previews, then one final per picture. Raises EngineError."""
+
+    def unload(self) -> None:
+        """Drop every reference to tensors. Harmless when called twice."""
+
+    def size_bytes(self) -> int:
+        """Bytes of the loaded weights; 0 when not loaded."""

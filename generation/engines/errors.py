@@ -1,0 +1,62 @@
+"""What can go wrong in an engine, each with a stable code, a sentence, a hint and whether trying again may help."""
+
+
+class EngineError(Exception):
+    """Base of the expected failures of engines and the room."""
+
+    code = "engine_error"
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidParamsError(EngineError):
+    """The wish cannot be drawn as asked (size, count, steps ...)."""
+
+    code = "invalid_params"
+
+
+class UnknownFamilyError(EngineError):
+    """No engine for this family."""
+
+    code = "unknown_family"
+
+
+class CheckpointError(EngineError):
+    """The checkpoint folder is missing, corrupt or of a kind that is not allowed."""
+
+    code = "checkpoint_unusable"
+
+
+class DeviceMemoryError(EngineError):
+    """The device has not enough memory, even after a purge."""
+
+    code = "out_of_memory"
+
+
+class InvalidNumbersError(EngineError):
+    """The network gave values that are not finite."""
+
+    code = "not_finite"
+
+
+class RoomError(EngineError):
+    """The engine room crashed, hung or broke the protocol. The next request gets a fresh room."""
+
+    code = "room_lost"
+    retryable = True
+
+
+class RoomStalledError(RoomError):
+    """The room gave no sign of progress for too long and was killed."""
+
+    code = "room_stalled"
+
+
+class CanceledError(EngineError):
+    """The request was canceled while it was drawn."""
+
+    code = "canceled"

@@ -1,0 +1,62 @@
+"""What an engine yields while it draws. Pixels are numpy uint8 arrays of shape (height, width, 3), RGB."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Kind(StrEnum):
+    """fragment: a rectangle with its place; preview: a whole picture, replaced by the next; final: the picture."""
+
+    FRAGMENT = "fragment"
+    PREVIEW = "preview"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Pixels with a place. `sequence` counts from 0 per picture and kind; `x`, `y` are canvas pixels.
+
+    A preview may be smaller than the canvas: it always stands for the whole of it. `step` of `steps` tells how far
+    this picture (`index` of the batch) is.
+    """
+
+    kind: Kind
+    index: int
+    sequence: int
+    x: int
+    y: int
+    canvas_width: int
+    canvas_height: int
+    step: int
+    steps: int
+    pixels: Pixels
+    seed: int = 0
+
+    @property
+    def width(self) -> int:
+        """In pixels of the array."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """In pixels of the array."""
+        return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth telling that is no pixels: what the memory manager did, a retry in another precision.
+
+    `kind` is a stable word ("memory.load", "memory.purge", "precision.retry"), `detail` JSON-ready
+    (bytes before and after, seconds).
+    """
+
+    kind: str
+    message: str
+    detail: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,18 @@
+"""The rows of the workshop, one file per noun. Changed by generation.services only."""
+
+from generation.models.checkpoint import Checkpoint
+from generation.models.device import Device, DeviceCommand
+from generation.models.image import Image, Upload
+from generation.models.project import Membership, Project
+from generation.models.request import GenerationRequest
+
+__all__ = [
+    "Checkpoint",
+    "Device",
+    "DeviceCommand",
+    "GenerationRequest",
+    "Image",
+    "Membership",
+    "Project",
+    "Upload",
+]

@@ -1,0 +1,38 @@
+"""Checkpoint: a set of weights on disk and what it can do."""
+
+from core.models import UuidModel
+from django.db import models
+
+from generation.engines.params import CheckpointSpec
+
+
+class Checkpoint(UuidModel):
+    """Weights in a local folder. `capabilities`, `sizes` and `defaults` are facts read from the folder."""
+
+    name = models.SlugField(max_length=80, unique=True)
+    title = models.CharField(max_length=120)
+    description = models.CharField(max_length=300, blank=True)
+    family = models.CharField(max_length=20)
+    path = models.CharField(max_length=500)
+    capabilities = models.JSONField(default=list)
+    sizes = models.JSONField(default=list, help_text="[[width, height], ...] that it can draw")
+    defaults = models.JSONField(default=dict, help_text="steps, guidance, temperature, strength")
+    size_bytes = models.BigIntegerField(default=0)
+    enabled = models.BooleanField(default=True)
+    disabled_reason = models.CharField(max_length=300, blank=True)
+    is_starter = models.BooleanField(default=False)
+    seconds_per_picture = models.FloatField(null=True, blank=True, help_text="learnt from finished requests")
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.title
+
+    def spec(self) -> CheckpointSpec:
+        """What the engine room needs to know."""
+        return CheckpointSpec(name=self.name, path=self.path, family=self.family)
+
+    def size_labels(self) -> list[str]:
+        """["128x128", ...]"""
+        return [f"{width}x{height}" for width, height in self.sizes]

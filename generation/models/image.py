@@ -1,0 +1,79 @@
+"""Image: a finished picture. Upload: a picture that somebody handed in."""
+
+from accounts.models import User
+from core.models import UuidModel
+from django.db import models
+from django.db.models import Q
+
+from generation.models.project import Membership, Project
+
+
+class ImageQuerySet(models.QuerySet["Image"]):
+    """The only way doors read pictures."""
+
+    def visible_to(self, user: User) -> "ImageQuerySet":
+        """Pictures of own and shared projects, the trash included."""
+        return self.filter(Q(project__owner=user) | Q(project__memberships__user=user)).distinct()
+
+    def editable_by(self, user: User) -> "ImageQuerySet":
+        """Those `user` may move to the trash and back."""
+        roles = [Membership.Role.EDITOR, Membership.Role.MANAGER]
+        return self.filter(
+            Q(project__owner=user) | Q(project__memberships__user=user, project__memberships__role__in=roles)
+        ).distinct()
+
+    def kept(self) -> "ImageQuerySet":
+        """Not in the trash."""
+        return self.filter(trashed_at__isnull=True)
+
+    def trashed(self) -> "ImageQuerySet":
+        """In the trash."""
+        return self.filter(trashed_at__isnull=False)
+
+
+class Image(UuidModel):
+    """One finished picture and its recipe. The file is written before the row."""
+
+    request = models.ForeignKey(
+        "generation.GenerationRequest", models.PROTECT, null=True, blank=True, related_name="images"
+    )
+    index = models.PositiveSmallIntegerField(default=0)
+    project = models.ForeignKey(Project, models.PROTECT, related_name="images")
+    owner = models.ForeignKey(User, models.PROTECT, related_name="images")
+    prompt = models.TextField(max_length=4000)
+    recipe = models.JSONField(default=dict, help_text="everything needed to draw it again")
+    seed = models.BigIntegerField()
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    checkpoint_name = models.CharField(max_length=80)
+    file = models.CharField(max_length=200, help_text="relative to the media folder")
+    sha256 = models.CharField(max_length=64)
+    size_bytes = models.PositiveIntegerField()
+    trashed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ImageQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at", "index")
+        indexes = (models.Index(fields=["project", "trashed_at", "-created_at"]),)
+        constraints = (models.UniqueConstraint(fields=["request", "index"], name="one_picture_per_request_and_index"),)
+
+    def __str__(self) -> str:
+        return self.prompt[:60]
+
+
+class Upload(UuidModel):
+    """A picture handed in for image-to-image; re-encoded by us, private to its owner."""
+
+    owner = models.ForeignKey(User, models.PROTECT, related_name="uploads")
+    file = models.CharField(max_length=200)
+    sha256 = models.CharField(max_length=64)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    size_bytes = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"

@@ -1,0 +1,99 @@
+"""GenerationRequest: the durable queue. A row is claimed by compare-and-swap and fenced by its lease token."""
+
+from typing import Any
+
+from accounts.models import User
+from core.models import UuidModel
+from django.db import models
+from django.db.models import Q
+
+from generation.models.checkpoint import Checkpoint
+from generation.models.project import Project
+
+
+class RequestQuerySet(models.QuerySet["GenerationRequest"]):
+    """The only way doors read requests."""
+
+    def visible_to(self, user: User) -> "RequestQuerySet":
+        """A request is private to its owner; members see the pictures, not the queue of others."""
+        return self.filter(owner=user)
+
+    def queued(self) -> "RequestQuerySet":
+        """Waiting, in order."""
+        return self.filter(state=GenerationRequest.State.QUEUED).order_by("created_at", "id")
+
+    def open(self) -> "RequestQuerySet":
+        """Not yet final."""
+        return self.exclude(state__in=GenerationRequest.FINAL)
+
+
+class GenerationRequest(UuidModel):
+    """One wish for pictures. queued, loading, running, saving; completed, failed and canceled are final."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        LOADING = "loading"
+        RUNNING = "running"
+        SAVING = "saving"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        CANCELED = "canceled"
+
+    FINAL = (State.COMPLETED, State.FAILED, State.CANCELED)
+    LEASED = (State.LOADING, State.RUNNING, State.SAVING)
+
+    owner = models.ForeignKey(User, models.PROTECT, related_name="requests")
+    project = models.ForeignKey(Project, models.PROTECT, related_name="requests")
+    checkpoint = models.ForeignKey(Checkpoint, models.PROTECT, related_name="requests")
+    capability = models.CharField(max_length=20, default="text_to_image")
+    prompt = models.TextField(max_length=4000)
+    params = models.JSONField(default=dict, help_text="as GenerationParams: width height count seed steps ...")
+    source_image = models.ForeignKey("generation.Image", models.SET_NULL, null=True, blank=True, related_name="used_by")
+    source_upload = models.ForeignKey(
+        "generation.Upload", models.SET_NULL, null=True, blank=True, related_name="used_by"
+    )
+
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    version = models.PositiveIntegerField(default=0, help_text="grows with every change of state")
+    attempt = models.PositiveSmallIntegerField(default=0, help_text="counted when claimed")
+    device = models.ForeignKey("generation.Device", models.SET_NULL, null=True, blank=True, related_name="requests")
+    lease_token = models.UUIDField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    step = models.PositiveIntegerField(default=0)
+    steps = models.PositiveIntegerField(default=0)
+
+    error_code = models.CharField(max_length=60, blank=True)
+    error_message = models.CharField(max_length=500, blank=True)
+    error_hint = models.CharField(max_length=500, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    figures = models.JSONField(default=dict, blank=True, help_text="load, first fragment, total, peak memory, ...")
+
+    objects = RequestQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+        indexes = (
+            models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["owner", "-created_at"]),
+        )
+        constraints = (
+            models.CheckConstraint(
+                name="lease_goes_with_a_leased_state",
+                condition=Q(state__in=["loading", "running", "saving"], lease_token__isnull=False)
+                | (~Q(state__in=["loading", "running", "saving"]) & Q(lease_token__isnull=True)),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.prompt[:40]} ({self.state})"
+
+    @property
+    def is_final(self) -> bool:
+        """Final states are never left."""
+        return self.state in self.FINAL
+
+    def param(self, name: str, default: Any = None) -> Any:
+        """One value of `params`."""
+        return self.params.get(name, default)

@@ -1,0 +1,5 @@
+"""The socket's URL table."""
+
+from django.urls import URLPattern
+
+websocket_urlpatterns: list[URLPattern] = []

@@ -1,0 +1,1 @@
+"""The only place that changes rows: keyword-only functions <entity>_<action>, one file per noun."""

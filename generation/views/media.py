@@ -1,0 +1,18 @@
+"""Not built yet."""
+
+from django.http import Http404, HttpRequest, HttpResponse
+
+
+def download(request: HttpRequest, **kwargs: object) -> HttpResponse:
+    """Not built yet."""
+    raise Http404
+
+
+def picture(request: HttpRequest, **kwargs: object) -> HttpResponse:
+    """Not built yet."""
+    raise Http404
+
+
+def thumb(request: HttpRequest, **kwargs: object) -> HttpResponse:
+    """Not built yet."""
+    raise Http404

@@ -1,0 +1,23 @@
+"""Not built yet."""
+
+from django.http import Http404, HttpRequest, HttpResponse
+
+
+def create(request: HttpRequest, **kwargs: object) -> HttpResponse:
+    """Not built yet."""
+    raise Http404
+
+
+def card(request: HttpRequest, **kwargs: object) -> HttpResponse:
+    """Not built yet."""
+    raise Http404
+
+
+def cancel(request: HttpRequest, **kwargs: object) -> HttpResponse:
+    """Not built yet."""
+    raise Http404
+
+
+def retry(request: HttpRequest, **kwargs: object) -> HttpResponse:
+    """Not built yet."""
+    raise Http404

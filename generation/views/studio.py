@@ -1,0 +1,8 @@
+"""Not built yet."""
+
+from django.http import Http404, HttpRequest, HttpResponse
+
+
+def studio(request: HttpRequest, **kwargs: object) -> HttpResponse:
+    """Not built yet."""
+    raise Http404

@@ -1,0 +1,21 @@
+"""The ASGI application: pages over HTTP, the studio's socket."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django_application = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402 needs the apps to be ready
+from generation.routing import websocket_urlpatterns  # noqa: E402 needs the apps to be ready
+
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        # The origin check is the only CSRF defence of a socket that is opened with a cookie.
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+    }
+)

@@ -1,0 +1,204 @@
+"""One settings file, read from the environment (the table is in docs/operations.md). Wiring only, no logic."""
+
+import os
+from pathlib import Path
+
+from config.env import env_bool, env_choice, env_int, env_list, env_path, env_str
+from config.secret import secret_key
+from csp.constants import NONCE, NONE, SELF
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = env_path("TESSERA_DATA", ROOT / "data")
+DEBUG = env_bool("TESSERA_DEBUG", False)
+SECRET_KEY = secret_key(DATA)
+
+HOST = env_str("TESSERA_HOST", "127.0.0.1")
+PORT = env_int("TESSERA_PORT", 8000, least=1, most=65535)
+ALLOWED_HOSTS = env_list("TESSERA_ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
+CSRF_TRUSTED_ORIGINS = env_list("TESSERA_TRUSTED_ORIGINS")
+SECURE = env_bool("TESSERA_HTTPS", False)
+
+# The engine room and the queue
+DEVICE = env_choice("TESSERA_DEVICE", "auto", ["auto", "cpu", "cuda", "mps"])
+THREADS = env_int("TESSERA_THREADS", 0, least=0, most=512)
+LEASE_SECONDS = env_int("TESSERA_LEASE_SECONDS", 45, least=5, most=3600)
+STALL_SECONDS = env_int("TESSERA_STALL_SECONDS", 120, least=5, most=3600)
+LOAD_SECONDS = env_int("TESSERA_LOAD_SECONDS", 600, least=10, most=7200)
+MAX_QUEUED = env_int("TESSERA_MAX_QUEUED", 20, least=1, most=10000)
+MAX_ATTEMPTS = 2
+HEARTBEAT_SECONDS = 3
+TRASH_DAYS = env_int("TESSERA_TRASH_DAYS", 30, least=1, most=3650)
+UPLOAD_MAX_BYTES = env_int("TESSERA_UPLOAD_MAX_MB", 20, least=1, most=500) * 1024 * 1024
+UPLOAD_MAX_PIXELS = env_int("TESSERA_UPLOAD_MAX_MEGAPIXELS", 40, least=1, most=400) * 1_000_000
+PROMPT_MAX_LENGTH = 4000
+
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "servestatic.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+    "allauth",
+    "allauth.account",
+    "django_htmx",
+    "django_q",
+    "core",
+    "accounts",
+    "generation",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "core.middleware.request_id",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA / "tessera.sqlite3",
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+        "TEST": {"NAME": os.environ.get("TESSERA_TEST_DATABASE") or None},
+    },
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# A local layer over a Unix socket: one web process, any number of senders.
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "core.layer.LocalChannelLayer",
+        "CONFIG": {"folder": str(DATA / "run")},
+    },
+}
+
+# A q2 task is only a doorbell, so one worker, no retries, no recycling; see docs/decisions.
+Q_CLUSTER = {
+    "name": "tessera",
+    "orm": "default",
+    "workers": 1,
+    "recycle": 0,
+    "queue_limit": 1,
+    "bulk": 1,
+    "poll": 0.2,
+    "guard_cycle": 0.5,
+    "timeout": 24 * 3600,
+    "retry": 3 * 24 * 3600,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "save_limit": 20,
+    "catch_up": False,
+    "daemonize_workers": False,
+    "label": "Doorbell",
+}
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "studio"
+LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_ADAPTER = "accounts.adapter.ClosedDoorAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = env_str("TESSERA_TIME_ZONE", "UTC")
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+SERVESTATIC_USE_FINDERS = True
+MEDIA_ROOT = DATA / "media"
+LIVE_ROOT = DATA / "live"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+FILE_UPLOAD_TEMP_DIR = None
+
+SESSION_COOKIE_SECURE = SECURE
+CSRF_COOKIE_SECURE = SECURE
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("TESSERA_BEHIND_PROXY", False) else None
+X_FRAME_OPTIONS = "DENY"
+# Nothing comes from outside. unfold's Alpine needs eval and inline styles, so the admin has its own policy (config.urls).
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "blob:", "data:"],
+        "connect-src": [SELF],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    },
+}
+
+LOG_LEVEL = env_choice("TESSERA_LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"])
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {"django_q": {"level": "WARNING"}, "daphne": {"level": "WARNING"}, "django.channels.server": {"level": "WARNING"}},
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Tessera",
+    "SITE_HEADER": "Tessera",
+    "SITE_SUBHEADER": "Operations",
+    "SITE_URL": "/",
+    "SHOW_HISTORY": True,
+}
