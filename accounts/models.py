@@ -28,6 +28,7 @@ class User(UuidModel, AbstractUser):
     username = None  # type: ignore[assignment]
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=120, blank=True)
+    must_change_password = models.BooleanField(default=False, help_text="the password was made by somebody else")
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []

@@ -12,6 +12,10 @@ def audit_record(
     )
 
 
-def administrator_create(*, email: str, password: str) -> User:
-    """The first operator."""
-    return User.objects.create_superuser(email, password)
+def administrator_create(*, email: str, password: str, one_time: bool) -> User:
+    """The first operator. A one-time password must be changed at the first login."""
+    user = User.objects.create_superuser(email, password)
+    if one_time:
+        user.must_change_password = True
+        user.save(update_fields=["must_change_password"])
+    return user

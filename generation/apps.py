@@ -1,4 +1,4 @@
-"""Registers the generation app."""
+"""Registers the generation app: its health probes and its system checks."""
 
 from django.apps import AppConfig
 
@@ -8,3 +8,12 @@ class GenerationConfig(AppConfig):
 
     name = "generation"
     verbose_name = "Studio"
+
+    def ready(self) -> None:
+        """Imports here, since models are not loaded before."""
+        from core.health import register_probe
+
+        from generation import probes
+
+        register_probe("database", probes.database)
+        register_probe("worker", probes.worker)

@@ -18,6 +18,10 @@ ALLOWED_HOSTS = env_list("TESSERA_ALLOWED_HOSTS") or ["localhost", "127.0.0.1", 
 CSRF_TRUSTED_ORIGINS = env_list("TESSERA_TRUSTED_ORIGINS")
 SECURE = env_bool("TESSERA_HTTPS", False)
 
+# The first administrator; without a password one is made and shown once
+ADMIN_EMAIL = env_str("TESSERA_ADMIN_EMAIL", "admin@tessera.local")
+ADMIN_PASSWORD = env_str("TESSERA_ADMIN_PASSWORD")
+
 # The engine room and the queue
 DEVICE = env_choice("TESSERA_DEVICE", "auto", ["auto", "cpu", "cuda", "mps"])
 THREADS = env_int("TESSERA_THREADS", 0, least=0, most=512)
@@ -57,6 +61,7 @@ MIDDLEWARE = [
     "servestatic.middleware.ServeStaticMiddleware",
     "core.middleware.request_id",
     "csp.middleware.CSPMiddleware",
+    "core.middleware.admin_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -64,6 +69,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.own_password_first",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 
@@ -170,7 +176,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("TESSERA_BEHIND_PROXY", False) else None
 X_FRAME_OPTIONS = "DENY"
-# Nothing comes from outside. unfold's Alpine needs eval and inline styles, so the admin has its own policy (config.urls).
+# Nothing comes from outside. The admin has a policy of its own: core.middleware.admin_policy says why.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],

@@ -1,9 +1,12 @@
 """The root URL table."""
 
+from core.health import healthz, readyz
 from django.contrib import admin
 from django.urls import include, path
 
 urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("", include("generation.urls")),

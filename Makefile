@@ -1,0 +1,60 @@
+# Tessera. Two commands to know: make run, make test.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --disable-pip-version-check --quiet --constraint platform/constraints.txt
+# The newest Python that is here and new enough; `make run PYTHON=/path/to/python` takes another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+
+.PHONY: help run test lint screenshots constraints clean
+
+help: ## show the commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+run: .venv/installed ## install what is needed and start the portal
+	@exec $(PY) manage.py run
+
+test: .venv/installed-test ## install what the tests need and run them
+	@$(PY) -m tests.browser --prepare
+	@$(PY) -m pytest $(ARGS)
+
+lint: .venv/installed-lint ## style, types, contracts, system checks
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@$(PY) -m mypy accounts generation platform/config platform/core
+	@PYTHONPATH=.:platform $(PY) -c 'from importlinter.cli import lint_imports_command as run; run()'
+	@git ls-files 'templates/*.html' | xargs $(PY) -m djade --target-version 5.2 --check
+	@$(PY) -W error manage.py check --fail-level WARNING
+	@$(PY) manage.py makemigrations --check --dry-run
+
+screenshots: .venv/installed-test ## draw the README's screenshots from a running portal
+	@$(PY) -m tests.screenshots
+
+constraints: ## write the versions of this environment into platform/constraints.txt
+	@{ head -1 platform/constraints.txt; $(PY) -m pip freeze | grep -viE '^(pip|wheel|tessera)=' | sed 's/+cpu//'; } > .venv/constraints.txt
+	@mv .venv/constraints.txt platform/constraints.txt
+
+clean: ## remove the environment (data/ stays)
+	rm -rf .venv
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Tessera needs Python 3.11 or later with venv (on Debian: apt install python3 python3-venv)."; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml platform/constraints.txt | .venv/bin/python
+	@echo "Installing Tessera's libraries (the first time takes some minutes) ..."
+	@$(PIP) torch
+	@$(PIP) .
+	@rm -rf build tessera.egg-info
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	@echo "Installing what the tests need ..."
+	@$(PIP) ".[test]"
+	@rm -rf build tessera.egg-info
+	@touch $@
+
+.venv/installed-lint: .venv/installed-test
+	@$(PIP) ".[lint]"
+	@rm -rf build tessera.egg-info
+	@touch $@

@@ -1,0 +1,148 @@
+"""`manage.py run`: the whole portal under one supervisor. Prepares what is missing, starts, proves itself, waits."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from core.supervisor import Child, Supervisor
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
+
+from generation.management.welcome import show_welcome
+from generation.services.installation import Administrator, administrator_ensure, welcome_submit
+
+START_SECONDS = 120
+
+
+class Command(BaseCommand):
+    """Web and cluster under one supervisor."""
+
+    help = "Start the portal: web and cluster under one supervisor. Ctrl-C ends everything."
+    requires_system_checks: list[str] = []  # type: ignore[assignment]
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """One switch, for tests and for servers that want an empty gallery."""
+        parser.add_argument("--no-welcome", action="store_true", help="draw no welcome pictures")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Prepare, start, wait until healthy, welcome, watch; end everybody in any case."""
+        with only_supervisor(settings.DATA):
+            require_free_port(settings.HOST, settings.PORT)
+            administrator = self.prepare()
+            supervisor = Supervisor(children=[web(), cluster()])
+            supervisor.start()
+            try:
+                self.serve(supervisor, administrator, welcome=not options["no_welcome"])
+            finally:
+                self.stdout.write("Stopping ...")
+                supervisor.stop()
+                self.stdout.write("Stopped.")
+
+    def prepare(self) -> Administrator:
+        """Database, administrator, starters. Changes nothing the second time."""
+        try:
+            call_command("migrate", verbosity=0)
+            call_command("register_starters", verbosity=0)
+            return administrator_ensure()
+        except OperationalError as error:
+            hint = "Another program may be using it, or the disk may be full or not writable."
+            raise CommandError(f"The database in {settings.DATA} cannot be used: {error}. {hint}") from error
+
+    def serve(self, supervisor: Supervisor, administrator: Administrator, *, welcome: bool) -> None:
+        """Until asked to stop."""
+        self.stdout.write("Starting web and cluster ...")
+        if not supervisor.watch(is_ready, START_SECONDS):
+            if not supervisor.stopping:
+                self.stderr.write("Not healthy after two minutes; the log above says why. Going on trying.")
+        else:
+            self.announce(administrator)
+            if welcome:
+                show_welcome(welcome_submit(), supervisor, self.stdout)
+        supervisor.watch(lambda: False)
+
+    def announce(self, administrator: Administrator) -> None:
+        """Where it is and how to get in."""
+        self.stdout.write(f"\n  Tessera is at {address()}")
+        self.stdout.write(f"  Log in as     {administrator.email}")
+        if administrator.password:
+            self.stdout.write(f"  Password      {administrator.password}   (shown this once; you choose your own at login)")
+        self.stdout.write("  Ctrl-C ends everything.\n")
+        self.stdout.flush()
+
+
+def address() -> str:
+    """The portal's address, as a person on this machine types it."""
+    host = "localhost" if settings.HOST in {"127.0.0.1", "0.0.0.0", "::", "::1"} else settings.HOST  # noqa: S104
+    return f"http://{host}:{settings.PORT}/"
+
+
+@contextlib.contextmanager
+def only_supervisor(data: Path) -> Iterator[None]:
+    """Two supervisors on one data folder would fight over the device."""
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CommandError(f"Tessera already runs on {data}. Stop it, or set TESSERA_DATA.") from error
+        yield
+
+
+def require_free_port(host: str, port: int) -> None:
+    """A clear sentence instead of a server that cannot bind."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = f"TESSERA_PORT={port} on {host} cannot be used: {error.strerror}."
+            raise CommandError(f"{reason} Stop what uses it or set another TESSERA_PORT.") from error
+
+
+def child_environment() -> dict[str, str]:
+    """This environment, with our two source folders on the path."""
+    path = os.pathsep.join([str(settings.ROOT), str(settings.ROOT / "platform")])
+    return {**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONUNBUFFERED": "1"}
+
+
+def web() -> Child:
+    """Daphne: pages, media, sockets."""
+    where = ["-b", settings.HOST, "-p", str(settings.PORT)]
+    command = [sys.executable, "-m", "daphne", *where, "-v", "0", "--no-server-name", "config.asgi:application"]
+    return Child("web", command, child_environment())
+
+
+def cluster() -> Child:
+    """The django-q2 cluster, which holds the engine room."""
+    return Child("cluster", [sys.executable, str(settings.ROOT / "manage.py"), "cluster"], child_environment())
+
+
+def is_ready() -> bool:
+    """The web answers and the worker's heart beats."""
+    host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    request = urllib.request.Request(  # noqa: S310 our own address
+        f"http://{host}:{settings.PORT}/readyz", headers={"Host": allowed_host()}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=2) as answer:  # noqa: S310 our own address
+            return bool(json.load(answer)["status"] == "ready")
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def allowed_host() -> str:
+    """A name that the web process answers to."""
+    first = str(settings.ALLOWED_HOSTS[0])
+    return "localhost" if first == "*" else first.lstrip(".")

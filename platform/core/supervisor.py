@@ -1,0 +1,119 @@
+"""Keeps a few child processes alive and ends them all within seconds. Knows neither Django nor what they do."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 4.0
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that is started again when it ends. Waits longer after each quick death."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    deaths: int = 0
+    restart_at: float = 0.0
+
+    def start(self) -> None:
+        """Start it in its own session, so that Ctrl-C in the terminal reaches only the supervisor."""
+        self.process = subprocess.Popen(  # noqa: S603 our own command line
+            list(self.command),
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 one call into libc
+        )
+        self.started_at = time.monotonic()
+        logger.debug("%s is process %d", self.name, self.process.pid)
+
+    def check(self) -> None:
+        """Start it again when it has ended and its waiting time is over."""
+        if self.process is None or self.process.poll() is None:
+            return
+        now = time.monotonic()
+        if not self.restart_at:
+            self.deaths = 1 if now - self.started_at > 60 else self.deaths + 1
+            self.restart_at = now + min(0.2 * 2**self.deaths, 30)
+            logger.warning("%s ended with %s; it is started again", self.name, self.process.returncode)
+            self._kill_group()
+        if now >= self.restart_at:
+            self.restart_at = 0.0
+            self.start()
+
+    def terminate(self) -> None:
+        """Ask it, and only it, to end."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+
+    def finish(self, deadline: float) -> None:
+        """Wait until the deadline, then kill what is left of its process group."""
+        if self.process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(max(deadline - time.monotonic(), 0.01))
+        self._kill_group()
+        self.process.wait()
+
+    def _kill_group(self) -> None:
+        if self.process:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Runs children until `stop` is asked for by a signal."""
+
+    children: list[Child]
+    stopping: bool = field(default=False)
+
+    def start(self) -> None:
+        """Take the signals and start everybody."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._ask_to_stop)
+        for child in self.children:
+            child.start()
+
+    def watch(self, until: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Keep everybody alive until `until()` is true; false when asked to stop or when `seconds` are over."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while not self.stopping:
+            for child in self.children:
+                child.check()
+            if until():
+                return True
+            if end is not None and time.monotonic() > end:
+                return False
+            time.sleep(0.2)
+        return False
+
+    def stop(self) -> None:
+        """End everybody within STOP_SECONDS."""
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in self.children:
+            child.terminate()
+        for child in self.children:
+            child.finish(deadline)
+
+    def _ask_to_stop(self, number: int, frame: object) -> None:
+        self.stopping = True
+
+
+def _die_with_parent() -> None:
+    # A supervisor that is killed must not leave servers behind that hold the port and the device.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
