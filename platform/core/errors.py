@@ -16,3 +16,10 @@ class TesseraError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+
+class NotAllowedError(TesseraError):
+    """The person may see the thing but not do this with it."""
+
+    code = "not_allowed"
+    status = 403
