@@ -31,6 +31,12 @@ class CheckpointError(EngineError):
     code = "checkpoint_unusable"
 
 
+class DeviceError(EngineError):
+    """The device asked for does not work here."""
+
+    code = "device_unusable"
+
+
 class DeviceMemoryError(EngineError):
     """The device has not enough memory, even after a purge."""
 

@@ -1,0 +1,162 @@
+"""One device behind one small class: cpu, cuda or mps. Chosen by what works; nothing is probed at import.
+
+The cuda and mps paths follow PyTorch's documentation and could not be run where they were written (no such device).
+"""
+
+import ctypes
+import gc
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, Self, cast, get_args
+
+import psutil
+import torch
+
+from generation.engines.errors import DeviceError, DeviceMemoryError
+
+Kind = Literal["cpu", "cuda", "mps"]
+PREFERRED: tuple[Kind, ...] = ("cuda", "mps", "cpu")
+STATUS = Path("/proc/self/status")
+CLEAR_REFS = Path("/proc/self/clear_refs")
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+
+
+def works(kind: Kind) -> bool:
+    """Whether a small allocation and a small product of matrices succeed there."""
+    try:
+        square = torch.ones(8, 8, device=kind)
+        return float((square @ square).sum()) == 512.0
+    except (RuntimeError, AssertionError, NotImplementedError):
+        return False
+
+
+class Device:
+    """Where tensors live, and how much room there is."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.torch = torch.device(kind)
+        self._seen = 0  # highest memory_used() since reset_peak, for mps, which keeps no peak itself
+
+    @classmethod
+    def choose(cls, wish: str = "auto") -> Self:
+        """The first of cuda, mps, cpu that works, or exactly the one wished for. Raises DeviceError."""
+        if wish == "auto":
+            return cls(next(kind for kind in PREFERRED if kind == "cpu" or works(kind)))
+        if wish not in get_args(Kind):
+            raise DeviceError(f"There is no device '{wish}'.", hint="Use auto, cpu, cuda or mps.")
+        kind = cast(Kind, wish)
+        if not works(kind):
+            raise DeviceError(f"The device '{kind}' does not work here.", hint="Use auto to take what works.")
+        return cls(kind)
+
+    def __repr__(self) -> str:
+        return f"Device({self.kind})"
+
+    def memory_used(self) -> int:
+        """Bytes held now: by this process in RAM (cpu), or from the device's allocator, caches included."""
+        if self.kind == "cuda":
+            used = torch.cuda.memory_reserved()
+        elif self.kind == "mps":
+            used = torch.mps.driver_allocated_memory()
+        else:
+            used = psutil.Process().memory_info().rss
+        self._seen = max(self._seen, used)
+        return used
+
+    def memory_total(self) -> int:
+        """Bytes there are: of the card, of Metal's working set, or of RAM within this process's control group."""
+        if self.kind == "cuda":
+            return int(torch.cuda.mem_get_info()[1])
+        if self.kind == "mps":
+            return int(torch.mps.recommended_max_memory())
+        return min([psutil.virtual_memory().total, *_group_limits()])
+
+    def peak_memory(self) -> int:
+        """Highest memory in use since reset_peak (mps: the highest that memory_used has seen)."""
+        if self.kind == "cuda":
+            return int(torch.cuda.max_memory_reserved())
+        if self.kind == "mps":
+            return max(self._seen, self.memory_used())
+        return _peak_resident()
+
+    def reset_peak(self) -> None:
+        """Forget the peak. Where the system cannot (no Linux), the peak stays that of the whole process."""
+        self._seen = 0
+        if self.kind == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        elif self.kind == "cpu" and CLEAR_REFS.exists():
+            CLEAR_REFS.write_text("5", encoding="ascii")
+
+    def synchronize(self) -> None:
+        """Wait until the device has done everything it was told."""
+        if self.kind == "cuda":
+            torch.cuda.synchronize()
+        elif self.kind == "mps":
+            torch.mps.synchronize()
+
+    def purge(self) -> None:
+        """Give back what nobody refers to any more: garbage, the allocator's cache, the heap's free pages."""
+        gc.collect()
+        self.synchronize()
+        if self.kind == "cuda":
+            torch.cuda.empty_cache()
+        elif self.kind == "mps":
+            torch.mps.empty_cache()
+        self.synchronize()
+        _trim_heap()
+
+    def generator(self, seed: int) -> torch.Generator:
+        """Always on the CPU, so that a seed means the same noise on every device."""
+        return torch.Generator("cpu").manual_seed(seed)
+
+    @contextmanager
+    def memory_errors(self, doing: str) -> Iterator[None]:
+        """Turn the many ways to run out of memory into DeviceMemoryError, without the traceback that keeps tensors."""
+        failure = None
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = f"The {self.kind} ran out of memory while {doing}."
+        if failure:
+            raise DeviceMemoryError(failure, hint="Use a smaller size or a smaller checkpoint, or free the device.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is one of the many ways to say it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY)
+
+
+def _peak_resident() -> int:
+    if STATUS.exists():
+        for line in STATUS.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _group_limits() -> list[int]:
+    """Limits of the control groups (version 2 and 1) this process lives in; none outside a container."""
+    places = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
+    membership = Path("/proc/self/cgroup")
+    if membership.exists():
+        for line in membership.read_text(encoding="utf-8").splitlines():
+            path = line.rpartition(":")[2].strip("/")
+            places.append(Path("/sys/fs/cgroup") / path / "memory.max")
+    texts = [place.read_text(encoding="ascii").strip() for place in places if place.is_file()]
+    return [int(text) for text in texts if text.isdigit()]
+
+
+def _trim_heap() -> None:
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+        if trim is not None:
+            trim(0)
