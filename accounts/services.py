@@ -1,6 +1,14 @@
 """The only place that changes people and the audit trail."""
 
+from datetime import timedelta
+
+from core.push import close_sockets
+from django.utils import timezone
+
 from accounts.models import AuditEvent, User
+
+# Looking twice within this time is one look: a page shows the same picture more than once.
+ONE_LOOK = timedelta(minutes=5)
 
 
 def audit_record(
@@ -12,10 +20,37 @@ def audit_record(
     )
 
 
+def look_record(*, actor: User, owner: User, target_kind: str, target_id: object, detail: str = "") -> None:
+    """An operator looks at something private: one line per look, before anything is shown."""
+    known = AuditEvent.objects.filter(
+        actor=actor,
+        verb="looked at",
+        target_kind=target_kind,
+        target_id=str(target_id),
+        created_at__gte=timezone.now() - ONE_LOOK,
+    )
+    if not known.exists():
+        audit_record(
+            actor=actor, owner=owner, verb="looked at", target_kind=target_kind, target_id=target_id, detail=detail
+        )
+
+
 def administrator_create(*, email: str, password: str, one_time: bool) -> User:
     """The first operator. A one-time password must be changed at the first login."""
     user = User.objects.create_superuser(email, password)
     if one_time:
         user.must_change_password = True
         user.save(update_fields=["must_change_password"])
+    return user
+
+
+def user_save(*, user: User, by: User, created: bool, password_set: bool) -> User:
+    """Keep what an operator changed. A password that the operator made is a one-time password."""
+    if created or password_set:
+        user.must_change_password = user.pk != by.pk
+    user.save()
+    verb = "created" if created else "changed"
+    audit_record(actor=by, owner=user, verb=verb, target_kind="person", target_id=user.pk)
+    if not user.is_active or password_set:
+        close_sockets(user.pk, "Your account was changed. Log in again.")
     return user

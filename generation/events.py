@@ -1,20 +1,18 @@
-"""What travels to browsers: typed text payloads, the binary frame, group names, and publishing that never fails.
+"""What travels to browsers: typed text payloads, the binary frame, and publishing that never fails.
 
 The layer is lossy by design: the database and the live store are the truth.
 """
 
-import logging
 import struct
 import uuid
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
+from core.push import close_sockets, push, user_group
 
 from generation.engines.fragments import Kind
 
-logger = logging.getLogger(__name__)
+__all__ = ["Frame", "ImagePayload", "RequestPayload", "TextEvent", "close_sockets", "publish_frame", "publish_text", "user_group"]
 
 FRAME_LIMIT = 256 * 1024
 # magic, version, kind, request, attempt, index, sequence, x, y, width, height, canvas width, canvas height, step, steps
@@ -104,14 +102,9 @@ class TextEvent(TypedDict):
     message: NotRequired[str]
 
 
-def user_group(user_id: uuid.UUID) -> str:
-    """The group of the one person who may see an event."""
-    return f"user.{user_id.hex}"
-
-
 def publish_text(user_id: uuid.UUID, event: TextEvent) -> None:
     """Tell the browser(s) of `user_id`. Never raises: a lost event must not fail a render."""
-    _send(user_group(user_id), {"type": "studio.text", "event": event})
+    push(user_id, {"type": "studio.text", "event": event})
 
 
 def publish_frame(user_id: uuid.UUID, frame: Frame) -> None:
@@ -123,17 +116,4 @@ def publish_frame(user_id: uuid.UUID, frame: Frame) -> None:
         "index": frame.index,
         "frame": frame.pack(),
     }
-    _send(user_group(user_id), message)
-
-
-def close_sockets(user_id: uuid.UUID, reason: str) -> None:
-    """Close every socket of `user_id` (logout, deactivation, password change)."""
-    _send(user_group(user_id), {"type": "studio.close", "reason": reason})
-
-
-def _send(group: str, message: dict[str, Any]) -> None:
-    layer = get_channel_layer()
-    try:
-        async_to_sync(layer.group_send)(group, message)
-    except Exception:  # noqa: BLE001 the layer may be any backend, and none may fail a render
-        logger.warning("An event to %s was lost", group, exc_info=True)
+    push(user_id, message)

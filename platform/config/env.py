@@ -1,6 +1,7 @@
 """Reads settings from the environment. A wrong value is refused with a sentence that names it."""
 
 import os
+import zoneinfo
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +57,14 @@ def env_path(name: str, default: Path) -> Path:
     if path.exists() and not path.is_dir():
         raise ImproperlyConfigured(f"{name} is {str(path)!r}, which is a file; use a folder.")
     return path.resolve()
+
+
+def env_time_zone(name: str, default: str) -> str:
+    """A name that the time zone database knows."""
+    value = env_str(name, default)
+    if value != "UTC" and value not in zoneinfo.available_timezones():
+        raise ImproperlyConfigured(f"{name} is {value!r}; use a name like UTC or Europe/Vienna.")
+    return value
 
 
 def env_list(name: str) -> list[str]:

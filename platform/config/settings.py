@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from config.env import env_bool, env_choice, env_int, env_list, env_path, env_str
+from config.env import env_bool, env_choice, env_int, env_list, env_path, env_str, env_time_zone
 from config.secret import secret_key
 from csp.constants import NONCE, NONE, SELF
 
@@ -152,7 +152,7 @@ ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
 LANGUAGE_CODE = "en"
-TIME_ZONE = env_str("TESSERA_TIME_ZONE", "UTC")
+TIME_ZONE = env_time_zone("TESSERA_TIME_ZONE", "UTC")
 USE_TZ = True
 USE_I18N = False
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from core.errors import TesseraError
 from core.supervisor import Child, Supervisor
 from django.conf import settings
 from django.core.management import call_command
@@ -58,6 +59,8 @@ class Command(BaseCommand):
         except OperationalError as error:
             hint = "Another program may be using it, or the disk may be full or not writable."
             raise CommandError(f"The database in {settings.DATA} cannot be used: {error}. {hint}") from error
+        except TesseraError as error:
+            raise CommandError(str(error)) from error
 
     def serve(self, supervisor: Supervisor, administrator: Administrator, *, welcome: bool) -> None:
         """Until asked to stop."""

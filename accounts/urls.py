@@ -1,0 +1,7 @@
+"""Our own pages about a person; login and password are allauth's."""
+
+from django.urls import path
+
+from accounts.views import activity
+
+urlpatterns = [path("activity/", activity, name="activity")]

@@ -1,0 +1,29 @@
+"""Reaches the open sockets of one person from any process. A lost message never fails the caller."""
+
+import logging
+import uuid
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+
+logger = logging.getLogger(__name__)
+
+
+def user_group(user_id: uuid.UUID) -> str:
+    """The group of the one person who may see an event."""
+    return f"user.{user_id.hex}"
+
+
+def push(user_id: uuid.UUID, message: dict[str, Any]) -> None:
+    """Send to every socket of `user_id`. Never raises."""
+    layer = get_channel_layer()
+    try:
+        async_to_sync(layer.group_send)(user_group(user_id), message)
+    except Exception:  # noqa: BLE001 the layer may be any backend, and none may fail a render
+        logger.warning("An event to %s was lost", user_id, exc_info=True)
+
+
+def close_sockets(user_id: uuid.UUID, reason: str) -> None:
+    """Close every socket of `user_id` (logout, deactivation, password change)."""
+    push(user_id, {"type": "studio.close", "reason": reason})
