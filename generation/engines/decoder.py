@@ -1,0 +1,158 @@
+"""From picture codes to pixels while the codes still arrive: one small protocol, two ways.
+
+A decoder lives for one picture. Patches cover the canvas exactly once, from top left to bottom right.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers.models.janus.modeling_janus import JanusVQVAE
+
+from generation.engines.fragments import Pixels
+from generation.engines.mosaic import Mosaic
+from generation.engines.precision import require_finite
+
+BANDS = 12  # patches of a picture that a network decodes: every one costs a part of a full decode
+HALO = 2  # rows of codes around a band, so that its edge sees what is beside it
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Pixels with a place on the canvas."""
+
+    x: int
+    y: int
+    pixels: Pixels
+
+
+class StreamingDecoder(Protocol):
+    """Takes codes one by one; hands out a patch whenever enough of them are there."""
+
+    width: int
+    height: int
+    tokens: int
+
+    def allowed(self, position: int) -> slice:
+        """The codes that make sense there."""
+
+    def feed(self, code: int) -> Patch | None:
+        """Take the next code; a patch, if that completes one."""
+
+    def final(self) -> Pixels:
+        """The whole picture, once every code is there."""
+
+
+class MosaicDecoder:
+    """A ground, then tiles by table look-up: exact and local. Patches are half rows, so that the canvas lives."""
+
+    def __init__(self, mosaic: Mosaic) -> None:
+        self._mosaic = mosaic
+        self._codes: list[int] = []
+        self.width, self.height = mosaic.size
+        self.tokens = mosaic.tokens
+        columns = mosaic.grid[1]
+        self._ends = {(columns + 1) // 2, columns}  # tiles of a row after which a patch ends
+
+    def allowed(self, position: int) -> slice:
+        """Grounds first, tiles after."""
+        return self._mosaic.allowed(position)
+
+    def feed(self, code: int) -> Patch | None:
+        """Half a row of tiles at a time."""
+        self._codes.append(code)
+        placed, columns, side = len(self._codes) - 1, self._mosaic.grid[1], self._mosaic.tile_side
+        if placed == 0:
+            return None
+        row, last = divmod(placed - 1, columns)
+        if last + 1 not in self._ends:
+            return None
+        first = max((end for end in self._ends if end <= last), default=0)
+        ground, codes = self._codes[0], self._codes[1 + row * columns + first : placed + 1]
+        tiles = [self._mosaic.tile(code, ground) for code in codes]
+        return Patch(first * side, row * side, np.ascontiguousarray(np.concatenate(tiles, axis=1)))
+
+    def final(self) -> Pixels:
+        """The table look-up of all codes."""
+        return self._mosaic.decode(self._codes)
+
+
+class JanusDecoder:
+    """The stock Janus VQ decoder on bands of rows.
+
+    Its attention and norms see the whole picture, so a band is close to what the final will show, not equal: the
+    low-resolution trunk (cheap) runs on the whole grid, with rows to come filled by the last finished one, and the
+    costly upper stages on the band and a halo. The final is one full decode.
+    """
+
+    def __init__(self, network: JanusVQVAE, *, band_rows: int | None = None) -> None:
+        self._network = network
+        self._codes: list[int] = []
+        self._rows, self._columns = network.quantize.quant_state_dims
+        self._scale = 2 ** (network.decoder.num_resolutions - 1)
+        self._band_rows = band_rows or max(1, self._rows // BANDS)
+        self.width, self.height = self._columns * self._scale, self._rows * self._scale
+        self.tokens = self._rows * self._columns
+        self._all = slice(0, network.quantize.num_embeddings)
+
+    def allowed(self, position: int) -> slice:
+        """Every code, everywhere."""
+        return self._all
+
+    def feed(self, code: int) -> Patch | None:
+        """A band of rows at a time."""
+        self._codes.append(code)
+        rows, rest = divmod(len(self._codes), self._columns)
+        if rest or (rows % self._band_rows and rows != self._rows):
+            return None
+        first = (rows - 1) // self._band_rows * self._band_rows
+        return Patch(0, first * self._scale, self._decode_band(first, rows))
+
+    @torch.inference_mode()
+    def final(self) -> Pixels:
+        """One full decode."""
+        return _pixels(self._upper(self._trunk(self._codes)), "picture decoder")
+
+    @torch.inference_mode()
+    def _decode_band(self, first: int, last: int) -> Pixels:
+        missing = self._rows - last
+        trunk = self._trunk(self._codes + self._codes[-self._columns :] * missing)
+        top, bottom = max(0, first - HALO), min(self._rows, last + HALO)
+        factor = trunk.shape[2] // self._rows
+        band = self._upper(trunk[:, :, top * factor : bottom * factor])
+        start = (first - top) * self._scale
+        return _pixels(band[:, :, start : start + (last - first) * self._scale], "picture decoder, band")
+
+    def _trunk(self, codes: list[int]) -> torch.Tensor:
+        """Codes to features at the codes' own resolution, where the attention is."""
+        network, decoder = self._network, self._network.decoder
+        ids = torch.tensor(codes, device=network.quantize.embedding.weight.device)
+        entries = F.normalize(network.quantize.embedding(ids), p=2, dim=-1)
+        entries = entries.view(1, self._rows, self._columns, -1).permute(0, 3, 1, 2).contiguous()
+        features = decoder.mid(decoder.conv_in(network.post_quant_conv(entries)))
+        return self._stage(0, features)
+
+    def _upper(self, features: torch.Tensor) -> torch.Tensor:
+        """Features to picture; local but for the norms."""
+        decoder = self._network.decoder
+        for level in range(1, decoder.num_resolutions):
+            features = self._stage(level, decoder.up[level - 1].upsample(features))
+        features = decoder.norm_out(features)
+        picture: torch.Tensor = decoder.conv_out(features * torch.sigmoid(features))
+        return picture
+
+    def _stage(self, level: int, features: torch.Tensor) -> torch.Tensor:
+        stage = self._network.decoder.up[level]
+        for place, block in enumerate(stage.block):
+            features = block(features)
+            if len(stage.attn):
+                features = stage.attn[place](features)
+        return features
+
+
+def _pixels(picture: torch.Tensor, where: str) -> Pixels:
+    """[1, 3, height, width] in -1..1 to uint8 [height, width, 3]."""
+    values = require_finite(picture, where)[0].permute(1, 2, 0).float()
+    return ((values + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
