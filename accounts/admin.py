@@ -1,0 +1,95 @@
+"""People and the audit trail for operators. Changes go through accounts.services."""
+
+from typing import Any
+
+from allauth.account.decorators import secure_admin_login
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from accounts.models import AuditEvent, User
+from accounts.services import user_save
+
+# One door with one set of rate limits: the admin sends people to the ordinary login page.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.unregister(Group)
+
+
+class PersonCreationForm(UserCreationForm):  # type: ignore[misc]
+    """Address, name, and a one-time password."""
+
+    class Meta:
+        model = User
+        fields = ("email", "name")
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc]
+    """People. They are deactivated, not deleted: their pictures and audit lines stay whose they are."""
+
+    form = UserChangeForm
+    add_form = PersonCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("email", "name", "is_active", "is_staff", "must_change_password", "last_login")
+    list_filter = ("is_active", "is_staff")
+    search_fields = ("email", "name")
+    ordering = ("email",)
+    readonly_fields = ("last_login", "created_at")
+    filter_horizontal = ()
+    fieldsets = (
+        (None, {"fields": ("email", "name", "password")}),
+        ("May", {"fields": ("is_active", "is_staff", "is_superuser", "must_change_password")}),
+        ("Dates", {"fields": ("last_login", "created_at")}),
+    )
+    add_fieldsets = (
+        (
+            None,
+            {
+                "fields": ("email", "name", "password1", "password2"),
+                "description": "The password works once: at the first login the person chooses an own one.",
+            },
+        ),
+    )
+
+    def save_model(self, request: HttpRequest, obj: User, form: forms.ModelForm, change: bool) -> None:
+        """Through the service, which keeps the audit trail and closes the sockets of a deactivated person."""
+        password_set = not change or "password" in form.changed_data
+        user_save(user=obj, by=request.user, created=not change, password_set=password_set)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002 Django's name
+        """Django's page saves by itself; what follows from a new password is the service's."""
+        response = super().user_change_password(request, id, form_url)
+        if request.method == "POST" and response.status_code == 302:
+            user_save(user=User.objects.get(pk=id), by=request.user, created=False, password_set=True)
+        return response
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Nobody."""
+        return False
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ModelAdmin):  # type: ignore[misc]
+    """Read only for everybody, for ever."""
+
+    list_display = ("created_at", "actor", "verb", "target_kind", "target_id", "owner", "detail")
+    list_filter = ("verb", "target_kind")
+    search_fields = ("actor__email", "owner__email", "target_id", "detail")
+    list_select_related = ("actor", "owner")
+    date_hierarchy = "created_at"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: AuditEvent | None = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: AuditEvent | None = None) -> bool:
+        """Nobody."""
+        return False

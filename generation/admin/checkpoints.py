@@ -1,0 +1,68 @@
+"""Checkpoints for operators: names, what they can do, on or off. Added by `manage.py add_checkpoint`."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+
+from generation.models import Checkpoint
+from generation.services.checkpoints import checkpoint_disable, checkpoint_enable, checkpoint_rename
+
+FACTS = ("name", "family", "path", "capability_words", "size_words", "megabytes", "seconds_per_picture", "created_at")
+
+
+@admin.register(Checkpoint)
+class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
+    """Title and description can be changed; facts are read from the folder."""
+
+    list_display = ("title", "name", "family", "capability_words", "size_words", "megabytes", "enabled", "disabled_reason")
+    list_filter = ("enabled", "family")
+    search_fields = ("name", "title")
+    actions = ("enable_selected", "disable_selected")
+    readonly_fields = (*FACTS, "enabled", "disabled_reason", "is_starter")
+    fieldsets = (
+        (None, {"fields": ("title", "description", "enabled", "disabled_reason", "is_starter")}),
+        ("Facts", {"fields": FACTS}),
+    )
+
+    @display(description="Can")
+    def capability_words(self, checkpoint: Checkpoint) -> str:
+        """In words."""
+        return ", ".join(str(name).replace("_", " ") for name in checkpoint.capabilities)
+
+    @display(description="Sizes")
+    def size_words(self, checkpoint: Checkpoint) -> str:
+        """That it can draw."""
+        return ", ".join(checkpoint.size_labels())
+
+    @display(description="MB", ordering="size_bytes")
+    def megabytes(self, checkpoint: Checkpoint) -> float:
+        """Of the weights."""
+        return round(checkpoint.size_bytes / 1e6, 1)
+
+    def save_model(self, request: HttpRequest, obj: Checkpoint, form: Any, change: bool) -> None:
+        """Through the service."""
+        checkpoint_rename(checkpoint=obj, title=obj.title, description=obj.description)
+
+    @action(description="Enable", permissions=["change"])
+    def enable_selected(self, request: HttpRequest, queryset: QuerySet[Checkpoint]) -> None:
+        """Offer them in the studio again; a broken folder is found out at the next request."""
+        for checkpoint in queryset:
+            checkpoint_enable(checkpoint=checkpoint)
+
+    @action(description="Disable", permissions=["change"])
+    def disable_selected(self, request: HttpRequest, queryset: QuerySet[Checkpoint]) -> None:
+        """Offer them no longer; what waits for them fails with the reason."""
+        for checkpoint in queryset:
+            checkpoint_disable(checkpoint=checkpoint, reason=f"Disabled by {request.user}.")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Only by `manage.py add_checkpoint`, which inspects the folder."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Checkpoint | None = None) -> bool:
+        """Disabled instead: pictures name it."""
+        return False

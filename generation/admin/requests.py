@@ -1,0 +1,87 @@
+"""Requests for operators: states and figures, cancel and retry. Prompts stay private until somebody looks."""
+
+from typing import Any
+
+from core.errors import TesseraError
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.timesince import timesince
+from unfold.decorators import action, display
+
+from generation.admin.looks import LookMixin
+from generation.admin.rules import WatchedAdmin
+from generation.models import GenerationRequest
+from generation.services.requests import request_cancel, request_retry
+
+State = GenerationRequest.State
+COLOURS = {
+    State.QUEUED: "info",
+    State.LOADING: "warning",
+    State.RUNNING: "warning",
+    State.SAVING: "warning",
+    State.COMPLETED: "success",
+    State.FAILED: "danger",
+    State.CANCELED: "",
+}
+
+
+@admin.register(GenerationRequest)
+class RequestAdmin(LookMixin, WatchedAdmin):
+    """The queue and its past."""
+
+    list_display = ("created_at", "state_label", "owner", "checkpoint", "pictures", "took", "attempt", "error_code")
+    list_filter = ("state", "checkpoint", "error_code")
+    search_fields = ("id", "owner__email")
+    list_select_related = ("owner", "checkpoint")
+    actions = ("cancel_selected", "retry_selected")
+    fieldsets = (
+        (None, {"fields": ("id", "state_label", "owner", "project", "checkpoint", "capability", "look_link")}),
+        ("Figures", {"fields": ("size", "pictures", "attempt", "device", "step", "steps", "figures")}),
+        ("Times", {"fields": ("created_at", "started_at", "finished_at", "took", "cancel_requested_at")}),
+        ("Lease", {"fields": ("lease_token", "lease_until")}),
+        ("Failure", {"fields": ("error_code", "error_message", "error_hint")}),
+    )
+
+    @display(description="State", label=COLOURS, ordering="state")
+    def state_label(self, request: GenerationRequest) -> tuple[str, str]:
+        """In colour."""
+        return request.state, request.get_state_display()
+
+    @display(description="Pictures")
+    def pictures(self, request: GenerationRequest) -> int:
+        """Asked for."""
+        return int(request.param("count", 1))
+
+    @display(description="Size")
+    def size(self, request: GenerationRequest) -> str:
+        """In pixels."""
+        return f"{request.param('width')} x {request.param('height')}"
+
+    @display(description="Took")
+    def took(self, request: GenerationRequest) -> str:
+        """From claim to end, or since when it waits."""
+        if request.started_at and request.finished_at:
+            return f"{(request.finished_at - request.started_at).total_seconds():.1f} s"
+        return "" if request.is_final else f"waits for {timesince(request.created_at)}"
+
+    @action(description="Cancel", permissions=["change"])
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[GenerationRequest]) -> None:
+        """In every state; final ones stay as they are."""
+        self._each(request, queryset, "canceled", lambda row: request_cancel(request=row))
+
+    @action(description="Retry as a new request of the same person", permissions=["change"])
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[GenerationRequest]) -> None:
+        """The old one keeps its record."""
+        self._each(request, queryset, "queued again", lambda row: request_retry(request=row, user=row.owner))
+
+    def _each(self, request: HttpRequest, queryset: QuerySet[GenerationRequest], done: str, act: Any) -> None:
+        count = 0
+        for row in queryset:
+            try:
+                act(row)
+                count += 1
+            except TesseraError as error:
+                messages.error(request, f"{row.pk}: {error}")
+        if count:
+            messages.success(request, f"{count} {done}.")
