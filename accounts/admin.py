@@ -3,7 +3,6 @@
 from typing import Any
 
 from allauth.account.decorators import secure_admin_login
-from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
@@ -11,6 +10,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from accounts.current import person
 from accounts.models import AuditEvent, User
 from accounts.services import user_save
 
@@ -28,7 +28,7 @@ class PersonCreationForm(UserCreationForm):  # type: ignore[misc]
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc]
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
     """People. They are deactivated, not deleted: their pictures and audit lines stay whose they are."""
 
     form = UserChangeForm
@@ -55,16 +55,16 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc]
         ),
     )
 
-    def save_model(self, request: HttpRequest, obj: User, form: forms.ModelForm, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Through the service, which keeps the audit trail and closes the sockets of a deactivated person."""
         password_set = not change or "password" in form.changed_data
-        user_save(user=obj, by=request.user, created=not change, password_set=password_set)
+        user_save(user=obj, by=person(request), created=not change, password_set=password_set)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002 Django's name
         """Django's page saves by itself; what follows from a new password is the service's."""
         response = super().user_change_password(request, id, form_url)
         if request.method == "POST" and response.status_code == 302:
-            user_save(user=User.objects.get(pk=id), by=request.user, created=False, password_set=True)
+            user_save(user=User.objects.get(pk=id), by=person(request), created=False, password_set=True)
         return response
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:

@@ -2,9 +2,10 @@
 
 from typing import Any, ClassVar
 
-from core.models import UuidModel
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
+
+from core.models import UuidModel
 
 
 class UserManager(BaseUserManager["User"]):

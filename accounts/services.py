@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from core.push import close_sockets
 from django.utils import timezone
 
 from accounts.models import AuditEvent, User
+from core.push import close_sockets
 
 # Looking twice within this time is one look: a page shows the same picture more than once.
 ONE_LOOK = timedelta(minutes=5)

@@ -6,12 +6,14 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from accounts.current import person
 from accounts.models import AuditEvent
 
 
 @login_required
 def activity(request: HttpRequest) -> HttpResponse:
     """Who looked at or changed what is mine, and what I did myself."""
-    lines = AuditEvent.objects.filter(Q(owner=request.user) | Q(actor=request.user)).select_related("actor", "owner")
+    user = person(request)
+    lines = AuditEvent.objects.filter(Q(owner=user) | Q(actor=user)).select_related("actor", "owner")
     page = Paginator(lines, 50).get_page(request.GET.get("page"))
     return render(request, "accounts/activity.html", {"page": page})

@@ -43,7 +43,9 @@ def prepare() -> str | None:
     """Fetch one where that is possible."""
     if found := installed():
         return found
-    if _quiet([sys.executable, "-m", "playwright", "install", "chromium"], seconds=240) and (found := _playwright_own()):
+    if _quiet([sys.executable, "-m", "playwright", "install", "chromium"], seconds=240) and (
+        found := _playwright_own()
+    ):
         return found
     if os.geteuid() == 0 and shutil.which("apt-get"):
         _quiet(["apt-get", "update", "-qq"], seconds=240)

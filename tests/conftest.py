@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accounts.models import User
 from django.test import Client
 
+from accounts.models import User
 from generation.models import Membership, Project
 
 ROOT = Path(__file__).resolve().parents[1]

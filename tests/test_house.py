@@ -92,7 +92,11 @@ HEAVY = "[m for m in ('torch', 'diffusers', 'transformers', 'accelerate') if m i
 
 @pytest.mark.processes
 def test_the_web_process_has_no_torch() -> None:
-    code = "import sys, config.asgi; from django.urls import resolve; resolve('/'); resolve('/admin/'); print(" + HEAVY + ")"
+    code = (
+        "import sys, config.asgi; from django.urls import resolve; resolve('/'); resolve('/admin/'); print("
+        + HEAVY
+        + ")"
+    )
     assert run(code) == "[]"
 
 

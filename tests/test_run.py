@@ -1,4 +1,4 @@
-"""`manage.py run` as a person uses it: it starts, proves itself, ends without a trace, starts again and changes nothing."""
+"""`manage.py run` as a person uses it: it starts, ends without a trace, starts again, changes nothing."""
 
 import os
 import re

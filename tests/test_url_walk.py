@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from accounts.models import User
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from accounts.models import User
 from generation.models import GenerationRequest, Image, Project, Upload
 from tests.generation import pictures
 
@@ -147,9 +147,7 @@ def test_what_is_not_there_looks_like_what_is_not_yours(
                 assert there == getattr(client, method)(address(door, nothing)).status_code, (door, method)
 
 
-def test_a_viewer_looks_but_does_not_change(
-    bob: User, login: Callable[[User], Client], things: dict[str, str]
-) -> None:
+def test_a_viewer_looks_but_does_not_change(bob: User, login: Callable[[User], Client], things: dict[str, str]) -> None:
     client = login(bob)
     for door in doors():
         if door.name in SHARED_TO_SEE:
@@ -157,7 +155,9 @@ def test_a_viewer_looks_but_does_not_change(
         if door.name in SHARED_TO_CHANGE:
             assert client.post(address(door, things)).status_code in {403, 404, 405}, door
         if door.name in PRIVATE:
-            assert {answer.status_code for answer in answers(client, address(door, things)).values()} <= {404, 405}, door
+            assert {answer.status_code for answer in answers(client, address(door, things)).values()} <= {404, 405}, (
+                door
+            )
     assert Image.objects.get().trashed_at is None
 
 

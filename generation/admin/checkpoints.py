@@ -18,7 +18,16 @@ FACTS = ("name", "family", "path", "capability_words", "size_words", "megabytes"
 class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
     """Title and description can be changed; facts are read from the folder."""
 
-    list_display = ("title", "name", "family", "capability_words", "size_words", "megabytes", "enabled", "disabled_reason")
+    list_display = (
+        "title",
+        "name",
+        "family",
+        "capability_words",
+        "size_words",
+        "megabytes",
+        "enabled",
+        "disabled_reason",
+    )
     list_filter = ("enabled", "family")
     search_fields = ("name", "title")
     actions = ("enable_selected", "disable_selected")

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from unfold.decorators import action, display
 
+from accounts.current import person
 from generation.admin.rules import WatchedAdmin
 from generation.models import Device, DeviceCommand
 from generation.services.devices import command_request, device_pause, device_resume
@@ -70,5 +71,5 @@ class DeviceAdmin(WatchedAdmin):
 
     def _command(self, request: HttpRequest, queryset: QuerySet[Device], kind: DeviceCommand.Kind) -> None:
         for device in queryset:
-            command_request(device=device, kind=kind, user=request.user)
+            command_request(device=device, kind=kind, user=person(request))
         messages.success(request, f"Asked for: {kind.label.lower()}. The worker does it between two requests.")

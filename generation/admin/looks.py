@@ -3,7 +3,6 @@
 import uuid
 from typing import Any, ClassVar
 
-from accounts.services import look_record
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse
@@ -12,6 +11,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
+from accounts.current import person
+from accounts.services import look_record
 from generation import storage
 from generation.models import Image
 
@@ -27,7 +28,9 @@ class LookMixin:
         name = self._look_name()
         own = [
             path("<uuid:pk>/look/", self.admin_site.admin_view(self.look), name=name),
-            path("<uuid:pk>/look/<uuid:image>.png", self.admin_site.admin_view(self.look_picture), name=f"{name}_picture"),
+            path(
+                "<uuid:pk>/look/<uuid:image>.png", self.admin_site.admin_view(self.look_picture), name=f"{name}_picture"
+            ),
         ]
         return own + super().get_urls()  # type: ignore[misc, no-any-return]
 
@@ -81,7 +84,7 @@ class LookMixin:
 
     def _record(self, request: HttpRequest, row: Any, reason: str) -> None:
         kind = self.model._meta.verbose_name
-        look_record(actor=request.user, owner=row.owner, target_kind=str(kind), target_id=row.pk, detail=reason)  # type: ignore[arg-type]
+        look_record(actor=person(request), owner=row.owner, target_kind=str(kind), target_id=row.pk, detail=reason)
 
     def _pictures(self, row: Any) -> list[Image]:
         return [row] if isinstance(row, Image) else list(row.images.all())

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from core.errors import TesseraError
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.timesince import timesince
 from unfold.decorators import action, display
 
+from core.errors import TesseraError
 from generation.admin.looks import LookMixin
 from generation.admin.rules import WatchedAdmin
 from generation.models import GenerationRequest
