@@ -1,28 +1,216 @@
-"""Not built yet."""
+"""The pictures of a project: grid, one picture, the trash. Paged by keyset, so a new picture never shifts a page."""
 
-from django.http import Http404, HttpRequest, HttpResponse
+import datetime
+import uuid
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.http import Http404, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from core.errors import NotAllowedError
+from generation import permissions
+from generation.models import Checkpoint, Image, Membership, Project
+from generation.models.image import ImageQuerySet
+from generation.services import trash as trash_service
+from generation.views import PersonRequest
+
+PAGE_SIZE = 48
+WORDS_MAX = 10
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+MICROSECOND = datetime.timedelta(microseconds=1)
+EDITORS = frozenset({Membership.Role.EDITOR, Membership.Role.MANAGER})
 
 
-def gallery(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    """Not built yet."""
-    raise Http404
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What the person looks for: words of the prompt and a checkpoint. Goes along in every link as `query`."""
+
+    words: str
+    checkpoint: str
+
+    @classmethod
+    def read(cls, values: QueryDict) -> "Search":
+        """From the address. NUL is dropped because databases refuse it."""
+        return cls(values.get("q", "").replace("\0", "").strip()[:200], values.get("checkpoint", "")[:80])
+
+    @property
+    def query(self) -> str:
+        """q=cat&checkpoint=starter, without what is empty."""
+        return urlencode({name: value for name, value in (("q", self.words), ("checkpoint", self.checkpoint)) if value})
+
+    def apply(self, images: ImageQuerySet) -> ImageQuerySet:
+        """Those with all the words and of the checkpoint."""
+        for word in self.words.split()[:WORDS_MAX]:
+            images = images.filter(prompt__icontains=word)
+        return images.filter(checkpoint_name=self.checkpoint) if self.checkpoint else images
 
 
-def trash(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    """Not built yet."""
-    raise Http404
+@require_safe
+@login_required
+def gallery(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
+    """The grid, newest first."""
+    project, role = _project(request, pk)
+    search = Search.read(request.GET)
+    images, following = _page(search.apply(_images(project).kept()), "created_at", request.GET.get("before", ""))
+    context = {
+        "project": project,
+        "may_edit": role in EDITORS,
+        "search": search,
+        "images": images,
+        "before": following,
+        "checkpoints": _checkpoints(project),
+        "undo": _undo(project, request.GET.get("undo", "")) if role in EDITORS else None,
+    }
+    return render(request, "generation/gallery.html", context)
 
 
-def detail(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    """Not built yet."""
-    raise Http404
+@require_safe
+@login_required
+def trash(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
+    """What was deleted, and for how long it can come back."""
+    project, role = _project(request, pk)
+    if role not in EDITORS:
+        raise PermissionDenied("Only editors and managers of this project see its trash.")
+    images, following = _page(_images(project).trashed(), "trashed_at", request.GET.get("before", ""))
+    left = [(image, trash_service.days_left(image)) for image in images]
+    context = {"project": project, "images": left, "before": following}
+    return render(request, "generation/gallery_trash.html", context)
 
 
-def image_trash(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    """Not built yet."""
-    raise Http404
+@require_safe
+@login_required
+def detail(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
+    """One picture, large, with everything needed to draw it again."""
+    image, role = _image(request, pk)
+    search = Search.read(request.GET)
+    newer, older = _neighbours(image, search) if image.trashed_at is None else (None, None)
+    context = {
+        "image": image,
+        "project": image.project,
+        "may_edit": role in EDITORS,
+        "days_left": trash_service.days_left(image),
+        "checkpoint": Checkpoint.objects.filter(name=image.checkpoint_name).first(),
+        "facts": _facts(image),
+        "newer": newer,
+        "older": older,
+        "search": search,
+    }
+    return render(request, "generation/image_detail.html", context)
 
 
-def image_restore(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    """Not built yet."""
-    raise Http404
+@require_POST
+@login_required
+def image_trash(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
+    """To the trash. From the grid (htmx) the card goes and a toast with Undo comes; else back to the gallery."""
+    image, _ = _image(request, pk)
+    try:
+        trash_service.image_trash(image=image, user=request.user)
+    except NotAllowedError as error:
+        raise PermissionDenied(str(error)) from error
+    if request.htmx:
+        return render(request, "generation/image_trashed.html", {"image": image})
+    query = urlencode({"undo": str(image.pk)})
+    return redirect(f"{reverse('project_gallery', args=[image.project_id])}?{query}")
+
+
+@require_POST
+@login_required
+def image_restore(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
+    """Back from the trash. From a toast in the grid (htmx) the card comes back to its place."""
+    image, _ = _image(request, pk)
+    try:
+        trash_service.image_restore(image=image, user=request.user)
+    except NotAllowedError as error:
+        raise PermissionDenied(str(error)) from error
+    if request.htmx:
+        return render(request, "generation/image_restored.html", {"image": image, "may_edit": True})
+    if request.POST.get("back") == "trash":
+        return redirect("project_trash", pk=image.project_id)
+    return redirect("image_detail", pk=image.pk)
+
+
+def _project(request: PersonRequest, pk: uuid.UUID) -> tuple[Project, str | None]:
+    project = get_object_or_404(Project.objects.visible_to(request.user).select_related("owner"), pk=pk)
+    return project, permissions.role_in(request.user, project)
+
+
+def _image(request: PersonRequest, pk: uuid.UUID) -> tuple[Image, str | None]:
+    """A picture in the trash is there only for those who may bring it back."""
+    images = Image.objects.visible_to(request.user).select_related("project", "owner", "request")
+    image = get_object_or_404(images, pk=pk)
+    role = permissions.role_in(request.user, image.project)
+    if image.trashed_at is not None and role not in EDITORS:
+        raise Http404("There is no such picture.")
+    return image, role
+
+
+def _images(project: Project) -> ImageQuerySet:
+    return Image.objects.filter(project=project)
+
+
+def _page(images: ImageQuerySet, field: str, cursor: str) -> tuple[list[Image], str]:
+    """One page after `cursor`, and the cursor of the next page ("" at the end). A broken cursor is the start."""
+    try:
+        micros, key = cursor.split("-", 1)
+        moment, last = EPOCH + int(micros) * MICROSECOND, uuid.UUID(key)
+    except (ValueError, OverflowError):
+        pass
+    else:
+        later = Q(**{f"{field}__lt": moment}) | Q(pk__lt=last)
+        images = images.filter(later, **{f"{field}__lte": moment})  # the second condition lets the index seek
+    found = list(images.order_by(f"-{field}", "-pk")[: PAGE_SIZE + 1])
+    if len(found) <= PAGE_SIZE:
+        return found, ""
+    end = found[PAGE_SIZE - 1]
+    return found[:PAGE_SIZE], f"{(getattr(end, field) - EPOCH) // MICROSECOND}-{end.pk.hex}"
+
+
+def _neighbours(image: Image, search: Search) -> tuple[Image | None, Image | None]:
+    """The newer and the older picture beside this one, in the order of the grid."""
+    others = search.apply(_images(image.project).kept()).exclude(pk=image.pk)
+    moment = image.created_at
+    newer = others.filter(Q(created_at__gt=moment) | Q(pk__gt=image.pk), created_at__gte=moment)
+    older = others.filter(Q(created_at__lt=moment) | Q(pk__lt=image.pk), created_at__lte=moment)
+    return newer.order_by("created_at", "pk").first(), older.order_by("-created_at", "-pk").first()
+
+
+def _checkpoints(project: Project) -> list[tuple[str, str]]:
+    """Name and title of those that drew something here."""
+    names = list(_images(project).kept().order_by().values_list("checkpoint_name", flat=True).distinct())
+    titles = dict(Checkpoint.objects.filter(name__in=names).values_list("name", "title"))
+    return sorted((name, titles.get(name, name)) for name in names)
+
+
+def _undo(project: Project, key: str) -> Image | None:
+    """The picture that the last page moved to the trash, if it is still there."""
+    try:
+        return _images(project).trashed().filter(pk=uuid.UUID(key)).first()
+    except ValueError:
+        return None
+
+
+def _facts(image: Image) -> list[tuple[str, Any]]:
+    """The rest of the recipe as label and value, in the order in which people ask."""
+    labels = {
+        "negative_prompt": "Without",
+        "steps": "Steps",
+        "guidance": "Guidance",
+        "temperature": "Temperature",
+        "strength": "Strength",
+    }
+    facts: list[tuple[str, Any]] = [
+        (label, image.recipe[key]) for key, label in labels.items() if image.recipe.get(key) not in (None, "")
+    ]
+    figures = image.request.figures if image.request else {}
+    if seconds := figures.get("total_seconds"):
+        facts.append(("Time taken", f"{seconds:.1f} s"))
+    if device := figures.get("device"):
+        facts.append(("Drawn on", device))
+    return facts

@@ -1,18 +1,139 @@
-"""Not built yet."""
+"""Projects: the list, a new one, and who is in it."""
 
-from django.http import Http404, HttpRequest, HttpResponse
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, F, IntegerField, OuterRef, QuerySet, Subquery, Window
+from django.db.models.functions import Coalesce, RowNumber
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from accounts.models import User
+from core.errors import NotAllowedError, TesseraError
+from generation import permissions
+from generation.models import Image, Membership, Project
+from generation.services import projects as service
+from generation.views import PersonRequest
+
+COVERS = 4
 
 
-def index(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    """Not built yet."""
-    raise Http404
+@require_safe
+@login_required
+def index(request: PersonRequest) -> HttpResponse:
+    """Mine and those shared with me, the personal one first, each with its last pictures."""
+    service.project_personal(request.user)
+    projects = list(_with_counts(Project.objects.visible_to(request.user).select_related("owner")))
+    covers = _covers(projects)
+    cards = [(project, covers[project.pk]) for project in projects]
+    return render(request, "generation/project_list.html", {"cards": cards, "covers_max": COVERS})
 
 
-def create(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    """Not built yet."""
-    raise Http404
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def create(request: PersonRequest) -> HttpResponse:
+    """A new team project; then its members."""
+    if request.method != "POST":
+        return render(request, "generation/project_form.html")
+    name = request.POST.get("name", "")
+    try:
+        project = service.project_create(user=request.user, name=name)
+    except TesseraError as error:
+        return render(request, "generation/project_form.html", {"name": name, "error": error}, status=error.status)
+    messages.success(request, f"{project} is ready. Add the people who shall see it.")
+    return redirect("project_members", pk=project.pk)
 
 
-def members(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    """Not built yet."""
-    raise Http404
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def members(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
+    """Who is in. Members see the list; managers change it by one of DEEDS."""
+    project = get_object_or_404(Project.objects.visible_to(request.user).select_related("owner"), pk=pk)
+    error = None
+    if request.method == "POST":
+        deed = DEEDS.get(request.POST.get("do", ""))
+        try:
+            if deed is None:
+                raise TesseraError("This page does not know what to do.", hint="Load it again.", code="unknown_deed")
+            messages.success(request, deed(request, project))
+            return redirect("project_members", pk=pk)
+        except NotAllowedError as refusal:
+            raise PermissionDenied(str(refusal)) from refusal
+        except TesseraError as refusal:
+            error = refusal
+            project.refresh_from_db(fields=["name"])
+    context = {
+        "project": project,
+        "memberships": project.memberships.select_related("user").order_by("user__email"),
+        "roles": Membership.Role.choices,
+        "may_manage": permissions.can_manage(request.user, project),
+        "typed": request.POST,
+        "error": error,
+    }
+    return render(request, "generation/project_members.html", context, status=error.status if error else 200)
+
+
+def _add(request: PersonRequest, project: Project) -> str:
+    email, role = request.POST.get("email", ""), request.POST.get("role", Membership.Role.VIEWER)
+    membership = service.member_add(actor=request.user, project=project, email=email, role=role)
+    return f"{membership.user} is now {membership.get_role_display().lower()}."
+
+
+def _change(request: PersonRequest, project: Project) -> str:
+    membership = service.member_role_change(
+        actor=request.user, project=project, member=_member(request), role=request.POST.get("role", "")
+    )
+    return f"{membership.user} is now {membership.get_role_display().lower()}."
+
+
+def _remove(request: PersonRequest, project: Project) -> str:
+    member = _member(request)
+    service.member_remove(actor=request.user, project=project, member=member)
+    return f"{member} is no longer in this project."
+
+
+def _rename(request: PersonRequest, project: Project) -> str:
+    renamed = service.project_rename(actor=request.user, project=project, name=request.POST.get("name", ""))
+    return f"The project is now called {renamed}."
+
+
+DEEDS: dict[str, Callable[[PersonRequest, Project], str]] = {
+    "add": _add,
+    "change": _change,
+    "remove": _remove,
+    "rename": _rename,
+}
+
+
+def _member(request: PersonRequest) -> User:
+    try:
+        return User.objects.get(pk=uuid.UUID(request.POST.get("member", "")))
+    except (ValueError, User.DoesNotExist):
+        raise TesseraError(
+            "This person is not in the project.", hint="Load the page again.", code="not_a_member"
+        ) from None
+
+
+def _with_counts(projects: QuerySet[Project]) -> QuerySet[Project]:
+    """How many pictures and people, by subqueries: joins would multiply."""
+    pictures = Image.objects.kept().order_by().filter(project=OuterRef("pk")).values("project").annotate(n=Count("pk"))
+    people = Membership.objects.order_by().filter(project=OuterRef("pk")).values("project").annotate(n=Count("pk"))
+    return projects.annotate(
+        picture_count=Coalesce(Subquery(pictures.values("n"), output_field=IntegerField()), 0),
+        people_count=Coalesce(Subquery(people.values("n"), output_field=IntegerField()), 0) + 1,
+    )
+
+
+def _covers(projects: list[Project]) -> dict[uuid.UUID, list[Image]]:
+    """The last pictures of each project, in one query for all."""
+    place = Window(RowNumber(), partition_by=F("project"), order_by=("-created_at", "-pk"))
+    covers: dict[uuid.UUID, list[Image]] = defaultdict(list)
+    found = Image.objects.kept().filter(project__in=projects).annotate(place=place).filter(place__lte=COVERS)
+    for image in found.order_by("place"):
+        covers[image.project_id].append(image)
+    return covers
