@@ -12,8 +12,8 @@ class GenerationConfig(AppConfig):
     def ready(self) -> None:
         """Imports here, since models are not loaded before."""
         from core.health import register_probe
-
-        from generation import probes
+        from generation import probes, sessions
 
         register_probe("database", probes.database)
         register_probe("worker", probes.worker)
+        sessions.connect()

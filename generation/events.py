@@ -9,10 +9,18 @@ from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
 from core.push import close_sockets, push, user_group
-
 from generation.engines.fragments import Kind
 
-__all__ = ["Frame", "ImagePayload", "RequestPayload", "TextEvent", "close_sockets", "publish_frame", "publish_text", "user_group"]
+__all__ = [
+    "Frame",
+    "ImagePayload",
+    "RequestPayload",
+    "TextEvent",
+    "close_sockets",
+    "publish_frame",
+    "publish_text",
+    "user_group",
+]
 
 FRAME_LIMIT = 256 * 1024
 # magic, version, kind, request, attempt, index, sequence, x, y, width, height, canvas width, canvas height, step, steps
@@ -43,9 +51,25 @@ class Frame:
 
     def pack(self) -> bytes:
         """Header and picture, below FRAME_LIMIT."""
-        numbers = (self.x, self.y, self.width, self.height, self.canvas_width, self.canvas_height, self.step, self.steps)
+        numbers = (
+            self.x,
+            self.y,
+            self.width,
+            self.height,
+            self.canvas_width,
+            self.canvas_height,
+            self.step,
+            self.steps,
+        )
         head = HEADER.pack(
-            MAGIC, VERSION, KINDS.index(self.kind), self.request.bytes, self.attempt, self.index, self.sequence, *numbers
+            MAGIC,
+            VERSION,
+            KINDS.index(self.kind),
+            self.request.bytes,
+            self.attempt,
+            self.index,
+            self.sequence,
+            *numbers,
         )
         return head + self.data
 
@@ -57,7 +81,9 @@ class Frame:
         magic, version, kind, request, attempt, index, sequence, *numbers = HEADER.unpack_from(packed)
         if magic != MAGIC or version != VERSION or kind >= len(KINDS):
             raise ValueError("Not a frame of this version.")
-        return cls(KINDS[kind], uuid.UUID(bytes=request), attempt, index, sequence, *numbers, packed[HEADER.size :])
+        x, y, width, height, canvas_width, canvas_height, step, steps = numbers
+        place = (x, y, width, height, canvas_width, canvas_height, step, steps)
+        return cls(KINDS[kind], uuid.UUID(bytes=request), attempt, index, sequence, *place, packed[HEADER.size :])
 
 
 class ImagePayload(TypedDict):

@@ -1,5 +1,7 @@
 """The socket's URL table."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-websocket_urlpatterns: list[URLPattern] = []
+from generation.consumers import StudioConsumer
+
+websocket_urlpatterns: list[URLPattern] = [path("ws/studio/", StudioConsumer.as_asgi())]

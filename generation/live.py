@@ -1,0 +1,145 @@
+"""The live store: what has been drawn of requests that still run, for those who come late. Files, no rows.
+
+LIVE_ROOT/<request>/<attempt>/ holds every fragment and only the newest preview of each picture, packed as they travel.
+One writer per request (the runner), any number of readers. A full disk costs the replay, never a render.
+"""
+
+import logging
+import shutil
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from generation.engines.fragments import Kind
+from generation.events import FRAME_LIMIT, Frame
+
+logger = logging.getLogger(__name__)
+
+BYTES_LIMIT = 64 * 1024 * 1024
+SUFFIX = ".frame"
+# (kind, index of the picture) -> the first sequence number that is lacking
+Have = Mapping[tuple[Kind, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored frame, without its bytes."""
+
+    path: Path
+    kind: Kind
+    index: int
+    sequence: int
+
+
+def keep(request_id: uuid.UUID, frame: Frame) -> None:
+    """Store `frame`; a new attempt clears the old one. Never raises for the disk's sake."""
+    try:
+        folder = _attempt_folder(request_id, frame.attempt)
+        if folder is not None:
+            _write(folder, frame)
+    except OSError as error:
+        logger.warning("A frame of %s was not kept: %s", request_id, error)
+
+
+def frames(request_id: uuid.UUID) -> list[bytes]:
+    """All fragments and the newest preview of each picture, of the newest attempt, packed, in painting order."""
+    return missing(request_id, attempt=0, have={}, limit=None)
+
+
+def missing(request_id: uuid.UUID, *, attempt: int, have: Have, limit: int | None) -> list[bytes]:
+    """What somebody who has `have` of `attempt` lacks, at most `limit` frames. Another attempt: everything."""
+    newest = _newest(request_id)
+    if newest is None:
+        return []
+    known = have if int(newest.name) == attempt else {}
+    wanted = [entry for entry in _entries(newest) if entry.sequence >= known.get((entry.kind, entry.index), 0)]
+    wanted.sort(key=lambda entry: (entry.kind is Kind.PREVIEW, entry.index, entry.sequence))
+    packed = (_read(entry) for entry in wanted[:limit])
+    return [data for data in packed if data is not None]
+
+
+def drop(request_id: uuid.UUID) -> None:
+    """Forget a request that is final."""
+    shutil.rmtree(_folder(request_id), ignore_errors=True)
+
+
+def sweep(keep_ids: Collection[uuid.UUID]) -> None:
+    """Forget all requests but these, e.g. what a killed worker left behind."""
+    names = {request_id.hex for request_id in keep_ids}
+    root = Path(settings.LIVE_ROOT)
+    for folder in root.iterdir() if root.is_dir() else ():
+        if folder.name not in names:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(request_id: uuid.UUID) -> Path:
+    return Path(settings.LIVE_ROOT) / request_id.hex
+
+
+def _attempts(request_id: uuid.UUID) -> list[Path]:
+    folder = _folder(request_id)
+    found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def _newest(request_id: uuid.UUID) -> Path | None:
+    try:
+        attempts = _attempts(request_id)
+    except OSError:
+        # Dropped between two looks.
+        return None
+    return attempts[-1] if attempts else None
+
+
+def _attempt_folder(request_id: uuid.UUID, attempt: int) -> Path | None:
+    folder = _folder(request_id) / str(attempt)
+    if folder.is_dir():
+        return folder
+    others = _attempts(request_id)
+    if others and int(others[-1].name) > attempt:
+        # A worker that lost its lease speaks late.
+        return None
+    folder.mkdir(parents=True, mode=0o700)
+    for old in others:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def _entries(folder: Path) -> list[Entry]:
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix == SUFFIX]
+    except OSError:
+        return []
+    return [_entry(path) for path in paths]
+
+
+def _entry(path: Path) -> Entry:
+    kind, index, sequence = path.stem.split("-")
+    return Entry(path, Kind(kind), int(index), int(sequence))
+
+
+def _write(folder: Path, frame: Frame) -> None:
+    packed = frame.pack()
+    stored = sum(path.stat().st_size for path in folder.iterdir())
+    if len(packed) > FRAME_LIMIT or stored + len(packed) > BYTES_LIMIT:
+        logger.warning("A frame of %s was not kept: too large", frame.request)
+        return
+    target = folder / f"{frame.kind}-{frame.index}-{frame.sequence}{SUFFIX}"
+    part = target.with_suffix(".part")
+    part.write_bytes(packed)
+    part.replace(target)
+    if frame.kind is Kind.PREVIEW:
+        for entry in _entries(folder):
+            if entry.kind is Kind.PREVIEW and entry.index == frame.index and entry.sequence < frame.sequence:
+                entry.path.unlink(missing_ok=True)
+
+
+def _read(entry: Entry) -> bytes | None:
+    try:
+        return entry.path.read_bytes()
+    except OSError:
+        # Replaced by a newer preview, or dropped.
+        return None

@@ -1,0 +1,38 @@
+"""What a page must know when it comes or comes back, from the database. Reads only."""
+
+import uuid
+
+from accounts.models import User
+from generation import payloads
+from generation.events import RequestPayload, TextEvent
+from generation.models import GenerationRequest
+
+# Daphne refuses messages above 1 MiB. What is left out is asked for one by one.
+CHARACTERS = 400_000
+DRAWN = frozenset(map(str, GenerationRequest.LEASED))
+
+
+def of_user(user: User) -> tuple[TextEvent, list[uuid.UUID]]:
+    """The event with all open requests of `user`, and those that are being drawn."""
+    requests = payloads.open_requests(user)
+    places = {str(key): place for key, place in payloads.positions(user).items()}
+    running = [uuid.UUID(request["id"]) for request in requests if request["state"] in DRAWN]
+    requests.sort(key=lambda request: request["state"] not in DRAWN)
+    return {"type": "snapshot", "requests": _fitting(requests), "positions": places}, running
+
+
+def of_request(user: User, request_id: uuid.UUID) -> RequestPayload | None:
+    """One request of `user`. None for one of somebody else, just as for an unknown one."""
+    own = GenerationRequest.objects.visible_to(user).select_related("checkpoint")
+    request = own.filter(pk=request_id).first()
+    return payloads.request_payload(request) if request else None
+
+
+def _fitting(requests: list[RequestPayload]) -> list[RequestPayload]:
+    size, shown = 0, []
+    for request in requests:
+        # A character beyond ASCII takes six in JSON.
+        size += len(request["prompt"]) * 6 + 500
+        if size < CHARACTERS:
+            shown.append(request)
+    return shown
