@@ -17,6 +17,7 @@ from generation.engines.protocol import EncodedFragment
 
 WEBP_LIMIT = 240 * 1000  # a socket frame is 256 KiB with its header
 LOSSLESS_EDGE = 256
+LOSSY_PIXELS = 1024 * 1024  # more than a page shows of something that is replaced soon, and slow to encode
 QUALITIES = (80, 60, 40, 20)
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_LEVEL = 6
@@ -48,11 +49,13 @@ def webp(pixels: Pixels, *, lossless: bool) -> bytes:
     picture = Image.fromarray(pixels, "RGB")
     if lossless and len(data := _save(picture, "WEBP", lossless=True, quality=60, method=2)) <= WEBP_LIMIT:
         return data
+    while picture.width * picture.height > LOSSY_PIXELS:
+        picture = _halved(picture)
     while True:
         for quality in QUALITIES:
             if len(data := _save(picture, "WEBP", quality=quality, method=2)) <= WEBP_LIMIT:
                 return data
-        picture = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)), Image.Resampling.BOX)
+        picture = _halved(picture)
 
 
 def png(pixels: Pixels) -> bytes:
@@ -88,6 +91,10 @@ def recipe_of(png_bytes: bytes) -> dict[str, Any] | None:
 
 def _is_small(fragment: Fragment) -> bool:
     return max(fragment.canvas_width, fragment.canvas_height) <= LOSSLESS_EDGE
+
+
+def _halved(picture: Image.Image) -> Image.Image:
+    return picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)), Image.Resampling.BOX)
 
 
 def _save(picture: Image.Image, kind: str, **options: Any) -> bytes:

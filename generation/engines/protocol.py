@@ -32,6 +32,13 @@ class ProtocolError(RoomError):
     """The other side does not speak this protocol, or stopped in the middle of a frame."""
 
     code = "room_protocol"
+    retryable = False
+
+
+class ShortReadError(ProtocolError):
+    """The other side ended in the middle of a frame: most likely it died."""
+
+    retryable = True
 
 
 class EngineCrashedError(EngineError):
@@ -235,12 +242,14 @@ class Channel:
             if not got:
                 if at_start and not have:
                     return b""
-                raise ProtocolError(f"The other side ended in the middle of a frame, after {have} of {length} bytes.")
+                raise ShortReadError(f"The other side ended in the middle of a frame, after {have} of {length} bytes.")
             have += got
         return bytes(data)
 
 
 def _ready(sock: socket.socket, event: int, seconds: float) -> bool:
+    if sock.fileno() < 0:
+        raise ConnectionAbortedError("The channel was closed.")
     with selectors.DefaultSelector() as selector:
         selector.register(sock, event)
         return bool(selector.select(seconds))

@@ -1,0 +1,173 @@
+"""One engine room as a child process: start, listen, kill, bury. The client decides when.
+
+Must not import torch or Django.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from queue import Empty, Full, Queue
+
+from generation.engines.errors import EngineError, RoomError
+from generation.engines.protocol import Channel, Frame, Message, ProtocolError, RoomStatus, ShortReadError, error_of
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRETS = ("SECRET", "PASSWORD", "TOKEN", "API_KEY", "DATABASE_URL")
+GRACE_SECONDS = 2.0  # between the end of the conversation and the end of the process
+QUEUED_FRAMES = 64  # a consumer that is slow slows the room down instead of filling memory
+
+
+class Child:
+    """A running room. The listener thread takes every frame off the socket and buries the process at its end."""
+
+    def __init__(self, *, device: str, threads: int, log_level: str) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = _spawn(theirs.fileno(), device=device, threads=threads, log_level=log_level)
+        self.pid = self._process.pid
+        self.channel = Channel(ours)
+        self.status: RoomStatus | None = None
+        self._frames: Queue[Frame | None] = Queue(QUEUED_FRAMES)
+        self._ready = threading.Event()
+        self._over = threading.Event()
+        self._refusal: EngineError | None = None
+        self._broken: ProtocolError | None = None
+        self._killed = False
+        self._listener = threading.Thread(target=self._listen, name=f"room-{self.pid}", daemon=True)
+        self._listener.start()
+
+    @property
+    def alive(self) -> bool:
+        """False as soon as the conversation has ended, whatever the process does."""
+        return not self._over.is_set()
+
+    def wait_ready(self, seconds: float) -> bool:
+        """Whether it has opened, after at most `seconds`. Raises the error with which it refused or died."""
+        if self._ready.wait(seconds) and self.status is None:
+            raise self.death()
+        return self.status is not None
+
+    def next_frame(self, seconds: float) -> Frame | None:
+        """The next frame that belongs to a wish; None when none came. Raises RoomError once the room is gone."""
+        try:
+            frame = self._frames.get(timeout=seconds)
+        except Empty:
+            frame = None
+        else:
+            if frame is None:
+                raise self.death()
+        if frame is None and not self.alive and self._frames.empty():
+            raise self.death()
+        return frame
+
+    def death(self) -> EngineError:
+        """Why it ended, in words. Waits for the end."""
+        self._listener.join(GRACE_SECONDS * 2)
+        if self._refusal is not None:
+            return self._refusal
+        if self._broken is not None:
+            return self._broken
+        return RoomError(_words(self._process.poll(), killed=self._killed), hint="The next request gets a fresh room.")
+
+    def say(self, frame: Frame) -> None:
+        """Send, when it still listens and reads; a lost word is no error."""
+        with contextlib.suppress(OSError):
+            self.channel.offer(frame)
+
+    def kill(self) -> None:
+        """End it and everything it started, at once. Harmless when repeated."""
+        self._killed = self._killed or self._process.poll() is None
+        _kill_group(self._process)
+        if threading.current_thread() is not self._listener:
+            self._listener.join(GRACE_SECONDS * 2)
+
+    def close(self) -> None:
+        """Say goodbye, then kill what does not leave."""
+        self.say(Frame(Message.BYE))
+        self._over.wait(GRACE_SECONDS)
+        self.kill()
+
+    def _listen(self) -> None:
+        try:
+            while frame := self.channel.receive():
+                self._sort(frame)
+        except (ShortReadError, OSError) as error:
+            logger.debug("The room's socket ended: %s", error)
+        except ProtocolError as error:
+            self._broken = error
+        finally:
+            self._bury()
+
+    def _sort(self, frame: Frame) -> None:
+        if frame.type is Message.STATUS:
+            self.status = RoomStatus.from_frame(frame)
+            self._ready.set()
+        elif frame.type is Message.FAILED and not frame.number:
+            self._refusal = error_of(frame)
+        else:
+            self._keep(frame)
+
+    def _keep(self, frame: Frame) -> None:
+        while self._process.poll() is None:
+            with contextlib.suppress(Full):
+                return self._frames.put(frame, timeout=0.5)
+
+    def _bury(self) -> None:
+        try:
+            self._process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            _kill_group(self._process)
+            self._process.wait()
+        self.channel.close()
+        self._over.set()
+        self._ready.set()
+        with contextlib.suppress(Full):
+            self._frames.put_nowait(None)
+
+
+def _spawn(descriptor: int, *, device: str, threads: int, log_level: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "generation.engines.room", "--fd", str(descriptor)]
+    command += ["--device", device, "--threads", str(threads), "--log-level", log_level]
+    # Linux ties a child to the thread that started it, so only a main thread may ask to be outlived by no child
+    if threading.current_thread() is threading.main_thread():
+        command += ["--die-with", str(os.getpid())]
+    environment = {name: value for name, value in os.environ.items() if not any(word in name for word in SECRETS)}
+    environment["HF_HUB_OFFLINE"] = "1"  # the room sets the rest itself, before it imports a library
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    return subprocess.Popen(  # noqa: S603 our own module, no word of it comes from a person
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=2,  # what a library prints must not mix with what a command prints
+        pass_fds=(descriptor,),
+        start_new_session=True,  # Ctrl-C in the terminal is for the parent to decide about
+    )
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+
+
+def _words(code: int | None, *, killed: bool) -> str:
+    if killed:
+        return "The engine room was stopped while it worked."
+    if code is None:
+        return "The engine room does not answer any more."
+    if code >= 0:
+        return f"The engine room ended unexpectedly (exit code {code})."
+    if -code == signal.SIGKILL:
+        return "The engine room was killed (signal 9), perhaps because memory ran out."
+    return f"The engine room crashed (signal {-code}, {signal.Signals(-code).name})."
