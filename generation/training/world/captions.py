@@ -24,13 +24,13 @@ INSTRUCTION_WORDS = (
     "describe what is are there in this the picture image replace change turn swap exchange with for by and into "
     "remove delete erase take away add put place insert move bring make set paint bigger smaller larger keep same "
     "it its other object objects thing background colour color new next beside between near two one no nothing ? ! : ;"
-).split()
+)
 
 PLAIN, OPENED = 0.4, 0.3
 
 
 def plain_caption(scene: Scene) -> str:
-    """"cat left of pizza on blue": the shortest full wording."""
+    """Like "cat left of pizza on blue": the shortest full wording."""
     size = "small " if scene.second is None and scene.size == "small" else ""
     relation = f" {scene.relation} {scene.second}" if scene.second else ""
     return f"{size}{scene.first}{relation} on {scene.ground}"
@@ -87,4 +87,4 @@ def all_words() -> tuple[str, ...]:
     relations = [wording for wordings in RELATION_WORDS.values() for wording in wordings]
     grounds = [wording.format("") for wording in GROUND_WORDS]
     sizes = [*SMALL_WORDS, *LARGE_WORDS]
-    return tuple([*nouns, *colours, *relations, *OPENINGS, *grounds, *sizes, "a an the , .", *INSTRUCTION_WORDS])
+    return (*nouns, *colours, *relations, *OPENINGS, *grounds, *sizes, "a an the , .", INSTRUCTION_WORDS)

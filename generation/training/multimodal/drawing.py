@@ -1,0 +1,94 @@
+"""Drawing and scoring while training: greedy decoding of whole batches, and the score of held-out prompts.
+
+The plain reference loop, kept simple; the portal's engine has its own, faster one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
+
+from generation.engines.mosaic import Mosaic
+from generation.training.multimodal.batches import Batch, encode_scenes, pad_left, prompt_tokens
+from generation.training.multimodal.codebook import Codebook
+from generation.training.world import Scene, plain_caption
+
+EMPTY_SHARE = 0.4
+TILES_RIGHT = 0.9  # of an object's tiles, for the object to count
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Shares of held-out prompts: everything exactly right, and the ground alone."""
+
+    exact: float
+    ground: float
+    tiles: float
+
+
+def code_loss(model: JanusForConditionalGeneration, batch: Batch, empty: int, share: float = EMPTY_SHARE) -> Tensor:
+    """Mean cross-entropy of the picture's codes; the prompt is given, not learned.
+
+    The head over all codes is a third of the cost and every second place is empty: only a `share` of the empty
+    places is scored, each counting for the ones left out.
+    """
+    inner = model.model
+    words = inner.language_model.embed_tokens(batch.prompts)
+    drawn = model.prepare_embeddings_for_image_generation(batch.codes[:, :-1])
+    mask = torch.cat([batch.mask, torch.ones_like(batch.codes[:, :-1])], dim=1)
+    hidden = inner.language_model(inputs_embeds=torch.cat([words, drawn], dim=1), attention_mask=mask, use_cache=False)
+    weights = torch.where(batch.codes == empty, (torch.rand(batch.codes.shape) < share) / share, 1.0)
+    chosen = weights > 0
+    logits = inner.generation_head(hidden.last_hidden_state[:, -batch.codes.shape[1] :][chosen])
+    losses = functional.cross_entropy(logits, batch.codes[chosen], reduction="none")
+    return (losses * weights[chosen]).sum() / batch.codes.numel()
+
+
+@torch.no_grad()
+def draw(
+    model: JanusForConditionalGeneration, mosaic: Mosaic, prompts: Sequence[Sequence[int]], temperature: float = 0.0
+) -> Tensor:
+    """Codes [prompts, 65]; temperature 0 takes the likeliest code each time."""
+    inner = model.model
+    padded, mask = pad_left(prompts)
+    embedded = inner.language_model.embed_tokens(padded)
+    cache, drawn = None, torch.empty((len(prompts), 0), dtype=torch.long)
+    for position in range(mosaic.tokens):
+        step = inner.language_model(inputs_embeds=embedded, attention_mask=mask, past_key_values=cache, use_cache=True)
+        cache, allowed = step.past_key_values, mosaic.allowed(position)
+        logits = inner.generation_head(step.last_hidden_state[:, -1])[:, allowed]
+        if temperature > 0:
+            code = torch.multinomial((logits / temperature).softmax(-1), 1)
+        else:
+            code = logits.argmax(-1, keepdim=True)
+        code = code + allowed.start
+        drawn = torch.cat([drawn, code], dim=1)
+        embedded = model.prepare_embeddings_for_image_generation(code)
+        mask = torch.cat([mask, torch.ones_like(code)], dim=1)
+    return drawn
+
+
+def held_out_scenes(codebook: Codebook, count: int, *, pair: bool, seed: int) -> list[Scene]:
+    rng = Random(seed)  # noqa: S311 - a fixed evaluation set, not a secret
+    return [codebook.world.sample_held_out(rng, pair=pair) for _ in range(count)]
+
+
+def score(
+    model: JanusForConditionalGeneration,
+    codebook: Codebook,
+    tokenizer: PreTrainedTokenizerFast,
+    scenes: Sequence[Scene],
+) -> Score:
+    """Greedy pictures of these scenes against their true codes."""
+    truth = encode_scenes(codebook, scenes)
+    drawn = draw(model, codebook.mosaic, [prompt_tokens(tokenizer, plain_caption(scene)) for scene in scenes])
+    seen = truth[:, 1:] != codebook.mosaic.empty
+    same = (drawn[:, 1:] == truth[:, 1:]) & seen
+    shares = same.sum(1) / seen.sum(1)
+    ground = drawn[:, 0] == truth[:, 0]
+    exact = ground & (shares > TILES_RIGHT)
+    return Score(exact.float().mean().item(), ground.float().mean().item(), shares.mean().item())

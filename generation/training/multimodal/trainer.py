@@ -1,0 +1,217 @@
+"""The trainer: one loop, resumable after a kill at any moment, that leaves an average of the weights to export.
+
+Checkpoints are written aside and renamed, so the last whole one always survives. Time is the budget (`minutes`): the
+learning rate holds and falls over the last part of a run. Knows nothing of commands and of the web.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
+
+from generation.training.multimodal.architecture import build_model, drawing_parameters
+from generation.training.multimodal.batches import sample_batch
+from generation.training.multimodal.codebook import Codebook
+from generation.training.multimodal.drawing import code_loss, held_out_scenes, score
+from generation.training.multimodal.muon import Muon
+from generation.training.multimodal.vocabulary import build_tokenizer
+from generation.training.world import World, all_words
+
+CHECKPOINT, CURVE = "checkpoint.pt", "curve.jsonl"
+HIDDEN = ("_proj.weight", "hidden_layers.0.weight", "proj_out.weight")  # what Muon gets; AdamW gets the rest
+TABLES = ("generation_embeddings.weight", "vision_head.weight", "vision_head.bias")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The numbers of a run. Kept apart from the state, so that a resumed run may change them."""
+
+    folder: Path
+    minutes: float = 90.0
+    batch: int = 32
+    muon_rate: float = 0.02
+    adam_rate: float = 2e-3
+    table_rate: float = 5e-4
+    warm_steps: int = 50
+    cooldown: float = 0.25  # share of the run in which the rate falls to a twentieth
+    average: float = 0.998
+    save_minutes: float = 4.0
+    score_minutes: float = 6.0
+    score_prompts: int = 24
+    seed: int = 7
+
+
+@dataclass(slots=True)
+class Trainer:
+    """Everything that a checkpoint holds, and the loop over it."""
+
+    plan: Plan
+    codebook: Codebook
+    tokenizer: PreTrainedTokenizerFast
+    model: JanusForConditionalGeneration
+    optimizers: tuple[Optimizer, ...]
+    average: dict[str, Tensor]
+    rng: Random
+    step: int = 0
+    pictures: int = 0
+    minutes: float = 0.0  # trained in all, over resumes
+    losses: list[float] = field(default_factory=list)
+
+    def train(self) -> None:
+        """Run for `plan.minutes`, then save; stop it whenever you like and resume."""
+        begun = saved = scored = time.monotonic()
+        before = self.minutes
+        while (gone := (time.monotonic() - begun) / 60) < self.plan.minutes:
+            self.minutes = before + gone
+            self.train_step(rate_share(self.plan, self.step, gone))
+            now = time.monotonic()
+            if self.step % 20 == 0:
+                done = (self.step, self.pictures, self.minutes, self.loss)
+                _log.info("step %d, %d pictures, %.1f min, loss %.4f", *done)
+            if now - scored > self.plan.score_minutes * 60:
+                self.log_score()
+                scored = time.monotonic()
+            if now - saved > self.plan.save_minutes * 60:
+                self.save()
+                saved = time.monotonic()
+        self.log_score()
+        self.save()
+
+    @property
+    def loss(self) -> float:
+        """The mean of the last steps."""
+        return sum(self.losses) / max(1, len(self.losses))
+
+    def train_step(self, share: float = 1.0) -> float:
+        """One batch; `share` scales the learning rates."""
+        batch = sample_batch(self.codebook, self.tokenizer, self.rng, self.plan.batch)
+        loss = code_loss(self.model, batch, self.codebook.mosaic.empty)
+        loss.backward()
+        nn.utils.clip_grad_norm_(list(drawing_parameters(self.model).values()), 1.0)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["base"] * share
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.pictures += self.plan.batch
+        self._follow()
+        self.losses = [*self.losses[-19:], loss.item()]
+        return loss.item()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average; early on it follows quickly, or it would remember the random beginning."""
+        weight = 1 - min(self.plan.average, (1 + self.step) / (10 + self.step))
+        current = drawing_parameters(self.model)
+        torch._foreach_lerp_(list(self.average.values()), [current[name] for name in self.average], weight)
+
+    def averaged(self) -> Iterator[JanusForConditionalGeneration]:
+        """Lend the model with the averaged weights in it: `for model in trainer.averaged()`."""
+        parameters = drawing_parameters(self.model)
+        own = {name: value.detach().clone() for name, value in parameters.items()}
+        with torch.no_grad():
+            for name, value in self.average.items():
+                parameters[name].copy_(value)
+        try:
+            yield self.model
+        finally:
+            with torch.no_grad():
+                for name, value in own.items():
+                    parameters[name].copy_(value)
+
+    def log_score(self) -> None:
+        """Score held-out prompts and append a line to the learning curve."""
+        line: dict[str, Any] = {"minutes": round(self.minutes, 1), "step": self.step, "pictures": self.pictures}
+        line["loss"] = round(self.loss, 4)
+        for model in self.averaged():
+            for name, pair in (("one", False), ("two", True)):
+                scenes = held_out_scenes(self.codebook, self.plan.score_prompts, pair=pair, seed=self.plan.seed)
+                line[name] = asdict(score(model, self.codebook, self.tokenizer, scenes))
+        _log.info("score %s", line)
+        with (self.plan.folder / CURVE).open("a", encoding="utf-8") as curve:
+            curve.write(json.dumps(line) + "\n")
+
+    def save(self) -> None:
+        """Write the checkpoint aside, then rename it over the old one."""
+        self.plan.folder.mkdir(parents=True, exist_ok=True)
+        path = self.plan.folder / CHECKPOINT
+        unfinished = path.with_suffix(".part")
+        torch.save(
+            {
+                "model": {name: value.detach() for name, value in drawing_parameters(self.model).items()},
+                "average": self.average,
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                "rng": self.rng.getstate(),
+                "torch_rng": torch.get_rng_state(),
+                "step": self.step,
+                "pictures": self.pictures,
+                "minutes": self.minutes,
+                "losses": self.losses,
+            },
+            unfinished,
+        )
+        unfinished.replace(path)
+
+    def resume(self) -> None:
+        """Take up the last checkpoint where it stopped."""
+        state = torch.load(self.plan.folder / CHECKPOINT, weights_only=True)
+        parameters = drawing_parameters(self.model)
+        with torch.no_grad():
+            for name, value in state["model"].items():
+                parameters[name].copy_(value)
+        self.average = dict(state["average"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        version, numbers, gauss = state["rng"]
+        self.rng.setstate((version, tuple(numbers), gauss))
+        torch.set_rng_state(state["torch_rng"])
+        self.step, self.pictures = state["step"], state["pictures"]
+        self.minutes, self.losses = state["minutes"], list(state["losses"])
+
+
+def rate_share(plan: Plan, step: int, gone: float) -> float:
+    """Warm up by steps, hold, then fall by time to a twentieth at the end of the run."""
+    warm = min(1.0, (step + 1) / plan.warm_steps)
+    left = (plan.minutes - gone) / max(plan.minutes * plan.cooldown, 1e-6)
+    return warm * min(1.0, max(0.05, left))
+
+
+def build_trainer(plan: Plan, world: World, *, resume: bool = False) -> Trainer:
+    """A trainer from nothing, or from the last checkpoint in the plan's folder if there is one."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    codebook = Codebook.build(world)
+    tokenizer = build_tokenizer(all_words())
+    model = build_model(codebook, tokenizer, plan.seed)
+    parameters = drawing_parameters(model)
+    average = {name: value.detach().clone() for name, value in parameters.items()}
+    rng = Random(plan.seed)  # noqa: S311 - reproducible training data
+    optimizers = build_optimizers(parameters, plan)
+    trainer = Trainer(plan, codebook, tokenizer, model, optimizers, average, rng)
+    if resume and (plan.folder / CHECKPOINT).exists():
+        trainer.resume()
+        _log.info("resumed at step %d after %.1f min", trainer.step, trainer.minutes)
+    return trainer
+
+
+def build_optimizers(parameters: dict[str, nn.Parameter], plan: Plan) -> tuple[Optimizer, ...]:
+    """Muon for the hidden matrices, AdamW for tables, heads and vectors; `base` is the rate before scaling.
+
+    The code tables go slowly: Adam gives a row that is only ever pushed away a full step too, 9,000 of them at once.
+    """
+    hidden = [value for name, value in parameters.items() if name.endswith(HIDDEN)]
+    tables = [value for name, value in parameters.items() if name.endswith(TABLES)]
+    others = [value for name, value in parameters.items() if not name.endswith((*HIDDEN, *TABLES))]
+    muon = Muon([{"params": hidden, "base": plan.muon_rate}])
+    groups = [{"params": tables, "base": plan.table_rate}, {"params": others, "base": plan.adam_rate}]
+    return muon, AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
