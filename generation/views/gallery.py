@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
@@ -80,7 +81,7 @@ def trash(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
         raise PermissionDenied("Only editors and managers of this project see its trash.")
     images, following = _page(_images(project).trashed(), "trashed_at", request.GET.get("before", ""))
     left = [(image, trash_service.days_left(image)) for image in images]
-    context = {"project": project, "images": left, "before": following}
+    context = {"project": project, "images": left, "before": following, "trash_days": settings.TRASH_DAYS}
     return render(request, "generation/gallery_trash.html", context)
 
 
