@@ -49,14 +49,14 @@ class DeviceAdmin(WatchedAdmin):
     def pause_selected(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
         """What is being drawn is finished."""
         for device in queryset:
-            device_pause(device=device)
+            device_pause(device=device, user=person(request))
         messages.success(request, "Paused. What is being drawn is finished; the queue waits.")
 
     @action(description="Resume", permissions=["change"])
     def resume_selected(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
         """Draw again."""
         for device in queryset:
-            device_resume(device=device)
+            device_resume(device=device, user=person(request))
         messages.success(request, "Resumed.")
 
     @action(description="Unload checkpoints", permissions=["change"])

@@ -25,11 +25,9 @@ class WatchedAdmin(ModelAdmin):  # type: ignore[misc]
         """All of them."""
         return [name for _, options in self.get_fieldsets(request, obj) for name in options["fields"]]
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
         """Without save buttons, since nothing can be saved."""
-        kwargs["extra_context"] = {
-            **(kwargs.get("extra_context") or {}),
-            "show_save": False,
-            "show_save_and_continue": False,
-        }
-        return super().changeform_view(request, *args, **kwargs)
+        context = {**(extra_context or {}), "show_save": False, "show_save_and_continue": False}
+        return super().changeform_view(request, object_id, form_url, context)
