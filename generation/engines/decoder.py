@@ -120,8 +120,7 @@ class JanusDecoder:
         missing = self._rows - last
         trunk = self._trunk(self._codes + self._codes[-self._columns :] * missing)
         top, bottom = max(0, first - HALO), min(self._rows, last + HALO)
-        factor = trunk.shape[2] // self._rows
-        band = self._upper(trunk[:, :, top * factor : bottom * factor])
+        band = self._upper(trunk[:, :, top:bottom])
         start = (first - top) * self._scale
         return _pixels(band[:, :, start : start + (last - first) * self._scale], "picture decoder, band")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from generation.engines.errors import CheckpointError
-from generation.engines.params import Capability, Family
+from generation.engines.errors import CheckpointError, InvalidParamsError
+from generation.engines.params import Capability, Family, GenerationParams
 from generation.engines.safetensors_header import check_safetensors
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
@@ -58,6 +58,17 @@ def inspect_checkpoint(path: str | Path) -> CheckpointFacts:
         f"{folder.name} holds neither model_index.json nor config.json.",
         hint="Give a folder as diffusers or transformers save it, not a single file.",
     )
+
+
+def require_drawable(facts: CheckpointFacts, params: GenerationParams) -> None:
+    """Raises InvalidParamsError when this checkpoint cannot do what is asked, saying what it can."""
+    if params.capability not in facts.capabilities:
+        raise InvalidParamsError(
+            f"This checkpoint cannot do {params.capability}; it can {', '.join(facts.capabilities)}."
+        )
+    if (params.width, params.height) not in facts.sizes:
+        known = ", ".join(f"{width}x{height}" for width, height in facts.sizes)
+        raise InvalidParamsError(f"This checkpoint cannot draw {params.width}x{params.height}; it can draw {known}.")
 
 
 def _files(folder: Path) -> list[Path]:

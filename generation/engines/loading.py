@@ -1,0 +1,49 @@
+"""What both families do around reading weights: keep the libraries quiet, and turn their failures into ours."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import diffusers
+import torch
+import transformers
+
+from generation.engines.device import is_out_of_memory
+from generation.engines.errors import CheckpointError, EngineError
+
+logger = logging.getLogger(__name__)
+
+
+def quiet_libraries() -> None:
+    """No progress bars and no advice on the room's output; errors still speak."""
+    for library in (transformers, diffusers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+@contextmanager
+def unusable(name: str) -> Iterator[None]:
+    """Whatever goes wrong while foreign files are read means that the checkpoint is unusable: CheckpointError.
+
+    Raised outside `except`, so that no traceback keeps tensors alive. Memory errors pass.
+    """
+    reason = None
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:  # noqa: BLE001 the files are foreign and the libraries raise anything
+        if is_out_of_memory(error):
+            raise
+        logger.warning("%s could not be loaded", name, exc_info=True)
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
+    if reason:
+        raise CheckpointError(f"{name} could not be loaded: {reason}", hint="Fetch the checkpoint again.")
+
+
+def bytes_of(modules: Iterable[torch.nn.Module]) -> int:
+    """Memory of the weights, those that are shared counted once."""
+    tensors = {
+        tensor.data_ptr(): tensor.nbytes for module in modules for tensor in [*module.parameters(), *module.buffers()]
+    }
+    return sum(tensors.values())
