@@ -1,12 +1,11 @@
 """Who may do what. Pure questions, asked by every door."""
 
 from accounts.models import User
-
 from generation.models import GenerationRequest, Image, Membership, Project
 
 
 def role_in(user: User, project: Project) -> str | None:
-    """"manager" for the owner, else the member's role, else None."""
+    """ "manager" for the owner, else the member's role, else None."""
     if project.owner_id == user.pk:
         return str(Membership.Role.MANAGER)
     membership = Membership.objects.filter(project=project, user=user).first()

@@ -8,7 +8,7 @@ from generation.admin import checkpoints, devices, images, projects, requests
 
 __all__ = ["checkpoints", "devices", "images", "projects", "requests"]
 
-# q2's pages can schedule any Python function, which no operator of a studio needs; addresses are changed with the person.
+# q2's pages can schedule any Python function, which no operator needs; addresses are changed with the person.
 for model in (Failure, OrmQ, Schedule, Success, EmailAddress):
     if admin.site.is_registered(model):
         admin.site.unregister(model)

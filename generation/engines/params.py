@@ -54,7 +54,9 @@ class GenerationParams:
         _within("temperature", self.temperature, 0, 5)
         _within("strength", self.strength, 0.01, 1)
         if self.capability == "image_to_image" and self.source is None:
-            raise InvalidParamsError("Image to image needs a picture.", hint="Hand in a picture or take one from a gallery.")
+            raise InvalidParamsError(
+                "Image to image needs a picture.", hint="Hand in a picture or take one from a gallery."
+            )
 
     def to_header(self) -> dict[str, Any]:
         """JSON-ready, without the picture's bytes."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TextIO
 
-from core.supervisor import Supervisor
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from core.supervisor import Supervisor
 from generation.models import GenerationRequest
 
 WAIT_SECONDS = 600

@@ -1,8 +1,8 @@
 """Checkpoint: a set of weights on disk and what it can do."""
 
-from core.models import UuidModel
 from django.db import models
 
+from core.models import UuidModel
 from generation.engines.params import CheckpointSpec
 
 

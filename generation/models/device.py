@@ -1,8 +1,9 @@
 """Device: what the engine room last told of itself, and what operators ask of it."""
 
+from django.db import models
+
 from accounts.models import User
 from core.models import UuidModel
-from django.db import models
 
 
 class Device(UuidModel):

@@ -1,10 +1,10 @@
 """Image: a finished picture. Upload: a picture that somebody handed in."""
 
-from accounts.models import User
-from core.models import UuidModel
 from django.db import models
 from django.db.models import Q
 
+from accounts.models import User
+from core.models import UuidModel
 from generation.models.project import Membership, Project
 
 

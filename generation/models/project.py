@@ -1,9 +1,10 @@
 """Project: a gallery and the people who may see it."""
 
-from accounts.models import User
-from core.models import UuidModel
 from django.db import models
 from django.db.models import Q
+
+from accounts.models import User
+from core.models import UuidModel
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from accounts.models import User
-from core.models import UuidModel
 from django.db import models
 from django.db.models import Q
 
+from accounts.models import User
+from core.models import UuidModel
 from generation.models.checkpoint import Checkpoint
 from generation.models.project import Project
 

@@ -3,13 +3,13 @@
 import secrets
 from dataclasses import dataclass
 
-from accounts.models import User
-from accounts.services import administrator_create
-from core.errors import TesseraError
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
+from accounts.models import User
+from accounts.services import administrator_create
+from core.errors import TesseraError
 from generation.models import Checkpoint, GenerationRequest
 from generation.services.projects import project_personal
 from generation.services.requests import request_submit

@@ -10,6 +10,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django_application = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402 needs the apps to be ready
+
 from generation.routing import websocket_urlpatterns  # noqa: E402 needs the apps to be ready
 
 application = ProtocolTypeRouter(

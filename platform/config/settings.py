@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
+from csp.constants import NONCE, NONE, SELF
+
 from config.env import env_bool, env_choice, env_int, env_list, env_path, env_str, env_time_zone
 from config.secret import secret_key
-from csp.constants import NONCE, NONE, SELF
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = env_path("TESSERA_DATA", ROOT / "data")
@@ -31,6 +32,9 @@ LOAD_SECONDS = env_int("TESSERA_LOAD_SECONDS", 600, least=10, most=7200)
 MAX_QUEUED = env_int("TESSERA_MAX_QUEUED", 20, least=1, most=10000)
 MAX_ATTEMPTS = 2
 HEARTBEAT_SECONDS = 3
+# An open socket is re-checked this often, and closed when its client reads nothing for so long.
+SOCKET_CHECK_SECONDS = 60
+SOCKET_STALL_SECONDS = 30
 TRASH_DAYS = env_int("TESSERA_TRASH_DAYS", 30, least=1, most=3650)
 UPLOAD_MAX_BYTES = env_int("TESSERA_UPLOAD_MAX_MB", 20, least=1, most=500) * 1024 * 1024
 UPLOAD_MAX_PIXELS = env_int("TESSERA_UPLOAD_MAX_MEGAPIXELS", 40, least=1, most=400) * 1_000_000
@@ -198,7 +202,11 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {"django_q": {"level": "WARNING"}, "daphne": {"level": "WARNING"}, "django.channels.server": {"level": "WARNING"}},
+    "loggers": {
+        "django_q": {"level": "WARNING"},
+        "daphne": {"level": "WARNING"},
+        "django.channels.server": {"level": "WARNING"},
+    },
 }
 
 UNFOLD = {

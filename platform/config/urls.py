@@ -1,8 +1,9 @@
 """The root URL table."""
 
-from core.health import healthz, readyz
 from django.contrib import admin
 from django.urls import include, path
+
+from core.health import healthz, readyz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),

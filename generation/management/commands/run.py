@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from core.errors import TesseraError
-from core.supervisor import Child, Supervisor
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
+from core.errors import TesseraError
+from core.supervisor import Child, Supervisor
 from generation.management.welcome import show_welcome
 from generation.services.installation import Administrator, administrator_ensure, welcome_submit
 
@@ -79,7 +79,9 @@ class Command(BaseCommand):
         self.stdout.write(f"\n  Tessera is at {address()}")
         self.stdout.write(f"  Log in as     {administrator.email}")
         if administrator.password:
-            self.stdout.write(f"  Password      {administrator.password}   (shown this once; you choose your own at login)")
+            self.stdout.write(
+                f"  Password      {administrator.password}   (shown this once; you choose your own at login)"
+            )
         self.stdout.write("  Ctrl-C ends everything.\n")
         self.stdout.flush()
 
