@@ -1,0 +1,84 @@
+"""Rows as the pages see them: typed payloads with URLs. Reads only."""
+
+import uuid
+from collections.abc import Mapping
+
+from django.urls import reverse
+
+from accounts.models import User
+from generation import scheduler
+from generation.events import ImagePayload, RequestPayload
+from generation.models import Device, GenerationRequest, Image
+
+State = GenerationRequest.State
+
+
+def request_payload(
+    request: GenerationRequest, *, places: Mapping[uuid.UUID, int] | None = None, note: str = ""
+) -> RequestPayload:
+    """A request as the page needs it. Give `places` when several are made at once."""
+    payload = RequestPayload(
+        id=str(request.pk),
+        state=request.state,
+        version=request.version,
+        attempt=request.attempt,
+        prompt=request.prompt,
+        checkpoint=request.checkpoint.title,
+        width=request.param("width", 0),
+        height=request.param("height", 0),
+        count=request.param("count", 1),
+        step=request.step,
+        steps=request.steps,
+    )
+    if request.state == State.QUEUED:
+        place = (all_places() if places is None else places).get(request.pk)
+        if place is not None:
+            payload["position"] = place
+    if request.state == State.COMPLETED:
+        payload["images"] = [image_payload(image) for image in _images(request)]
+    if request.error_message:
+        payload["error"] = {
+            "code": request.error_code,
+            "message": request.error_message,
+            "hint": request.error_hint,
+        }
+    if note:
+        payload["note"] = note
+    return payload
+
+
+def image_payload(image: Image) -> ImagePayload:
+    """A finished picture as the page needs it."""
+    return ImagePayload(
+        id=str(image.pk),
+        index=image.index,
+        url=reverse("image_picture", args=[image.pk]),
+        thumb=reverse("image_thumb", args=[image.pk]),
+        page=reverse("image_detail", args=[image.pk]),
+        width=image.width,
+        height=image.height,
+    )
+
+
+def open_requests(user: User) -> list[RequestPayload]:
+    """What `user` waits for, oldest first."""
+    requests = GenerationRequest.objects.visible_to(user).open().select_related("checkpoint").order_by("created_at")
+    places = all_places()
+    return [request_payload(request, places=places) for request in requests]
+
+
+def positions(user: User) -> dict[uuid.UUID, int]:
+    """The places in the queue of the user's own requests; 1 is next."""
+    own = set(GenerationRequest.objects.visible_to(user).queued().values_list("pk", flat=True))
+    return {pk: place for pk, place in all_places().items() if pk in own}
+
+
+def all_places() -> dict[uuid.UUID, int]:
+    """The places of everybody, by the policy of the scheduler."""
+    loaded = [entry["name"] for resident in Device.objects.values_list("resident", flat=True) for entry in resident]
+    return scheduler.places(loaded)
+
+
+def _images(request: GenerationRequest) -> list[Image]:
+    # Filtered here and not in SQL, so that a list page can prefetch.
+    return sorted((image for image in request.images.all() if image.trashed_at is None), key=lambda image: image.index)

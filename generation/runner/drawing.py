@@ -1,0 +1,188 @@
+"""The drawing of one claimed request, from its row to its pictures.
+
+Files are written first; then the rows of all pictures and the final state, in one transaction that is fenced by the
+lease token. So whatever is killed when, a request never gets two sets of pictures.
+"""
+
+import logging
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import cast
+
+from django.db import DatabaseError
+
+from generation import storage
+from generation.engines.client import LOADED, Reply, RoomClient
+from generation.engines.errors import CanceledError, RoomError
+from generation.engines.fragments import Kind, Note
+from generation.engines.params import Capability, GenerationParams
+from generation.engines.protocol import EncodedFragment, Figures
+from generation.models import GenerationRequest
+from generation.runner.patience import patiently
+from generation.runner.publisher import Publisher
+from generation.runner.pulse import Pulse
+from generation.runner.settling import settle
+from generation.services.checkpoints import checkpoint_learn
+from generation.services.images import image_write
+from generation.services.transitions import (
+    LeaseLostError,
+    request_complete,
+    request_run,
+    request_save,
+)
+
+logger = logging.getLogger(__name__)
+
+State = GenerationRequest.State
+POLL_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Drawing:
+    """One attempt at one request."""
+
+    request: GenerationRequest
+    room: RoomClient
+    pulse: Pulse
+    publisher: Publisher = field(init=False)
+    pictures: list[tuple[int, int, storage.StoredPicture]] = field(default_factory=list)
+    figures: Figures | None = None
+    canceled: bool = False
+    polled: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.publisher = Publisher(self.request)
+
+    def run(self) -> None:
+        """Draw, save, complete; or settle what went wrong. Raises only what nobody can settle (DatabaseError)."""
+        self.pulse.begin(self.request)
+        self.publisher.start()
+        kept = False
+        try:
+            kept = self._complete_or_settle()
+        except LeaseLostError:
+            logger.warning("Request %s was given to somebody else; its drawing is dropped", self.request.pk)
+        finally:
+            self.pulse.end()
+            if not kept:
+                self._forget_files()
+            self.publisher.end()
+
+    def _complete_or_settle(self) -> bool:
+        problem: Exception | None = None
+        try:
+            self._draw()
+            if self._save():
+                self._learn()
+                return True
+            self.canceled, problem = True, CanceledError("Canceled.")
+        except Exception as error:  # noqa: BLE001 whatever it is becomes an outcome in the row
+            problem = error
+        patiently(
+            lambda: settle(self.request, problem, stopping=self.pulse.stopping, canceled=self.canceled),
+            touch=self.pulse.touch,
+        )
+        return False
+
+    def _draw(self) -> None:
+        request = self.request
+        params = GenerationParams(
+            prompt=request.prompt,
+            capability=cast(Capability, request.capability),
+            source=_source(request),
+            **request.params,
+        )
+        replies = self.room.generate(request.checkpoint.spec(), params, tick=self.tick)
+        # Closed here and now: a traceback that is kept would keep the room drawing.
+        with closing(cast("Generator[Reply]", replies)):
+            for reply in replies:
+                self.tick()
+                self._hear(reply)
+        if self.canceled:
+            raise CanceledError("Canceled.")
+        if len(self.pictures) != request.param("count", 1):
+            raise RoomError(f"The engine room drew {len(self.pictures)} of {request.param('count', 1)} pictures.")
+
+    def _hear(self, reply: Reply) -> None:
+        if isinstance(reply, Note):
+            self._tell(reply)
+        elif isinstance(reply, Figures):
+            self.figures = reply
+        else:
+            self._take(reply)
+
+    def _tell(self, note: Note) -> None:
+        if note.kind == LOADED:
+            self._begin()
+        self.publisher.note(note)
+
+    def _begin(self) -> None:
+        if self.request.state == State.LOADING:
+            patiently(lambda: request_run(request=self.request), touch=self.pulse.touch)
+
+    def _take(self, fragment: EncodedFragment) -> None:
+        self._begin()
+        if fragment.kind is Kind.FINAL:
+            stored = image_write(request=self.request, seed=fragment.seed, png=fragment.data)
+            self.pictures.append((fragment.index, fragment.seed, stored))
+        else:
+            self.publisher.fragment(fragment)
+
+    def _save(self) -> bool:
+        figures = self.figures.to_dict() if self.figures else {}
+        patiently(lambda: request_save(request=self.request), touch=self.pulse.touch)
+        return patiently(
+            lambda: request_complete(request=self.request, pictures=self.pictures, figures=figures),
+            touch=self.pulse.touch,
+        )
+
+    def _learn(self) -> None:
+        if self.figures is None or not self.pictures:
+            return
+        seconds = (self.figures.total_seconds - self.figures.load_seconds) / len(self.pictures)
+        try:
+            checkpoint_learn(checkpoint=self.request.checkpoint, seconds=round(seconds, 3))
+        except DatabaseError as error:
+            logger.warning("The time of %s was not learnt: %s", self.request.checkpoint, error)
+
+    def tick(self) -> None:
+        """A sign of progress. Asks now and then whether to go on."""
+        self.pulse.touch()
+        if self.pulse.stopping:
+            self.room.kill()
+            raise CanceledError("The worker stops.")
+        if time.monotonic() - self.polled < POLL_SECONDS:
+            return
+        self.polled = time.monotonic()
+        if not self.canceled and self._is_unwanted():
+            self.canceled = True
+            self.room.cancel()
+
+    def _is_unwanted(self) -> bool:
+        """Somebody canceled it, or its owner was deactivated. Raises LeaseLostError when it is not ours any more."""
+        try:
+            row = (
+                GenerationRequest.objects.filter(pk=self.request.pk, lease_token=self.request.lease_token)
+                .values_list("cancel_requested_at", "owner__is_active")
+                .first()
+            )
+        except DatabaseError as error:
+            logger.warning("The database did not answer: %s", error)
+            return False
+        if row is None:
+            self.room.cancel()
+            raise LeaseLostError("The request was given to somebody else.")
+        return row[0] is not None or not row[1]
+
+    def _forget_files(self) -> None:
+        for _, _, stored in self.pictures:
+            storage.delete(stored.file)
+
+
+def _source(request: GenerationRequest) -> bytes | None:
+    source = request.source_image or request.source_upload
+    if source is None:
+        return None
+    return storage.path(source.file).read_bytes()

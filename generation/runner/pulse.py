@@ -1,0 +1,94 @@
+"""The heartbeat: tells the device row that the worker lives, and keeps the lease while its drawing goes on.
+
+Runs in its own thread with its own database connection. The main thread touches the pulse; when it does not for too
+long it hangs somewhere, and the process ends itself: the cluster is started again and the lease is reaped.
+"""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from generation.engines.protocol import RoomStatus
+from generation.models import Device, GenerationRequest
+from generation.services.devices import device_beat
+from generation.services.transitions import lease_renew
+
+logger = logging.getLogger(__name__)
+
+HANGING_SECONDS = 300.0
+EXIT_HANGING = 70
+
+
+class Pulse:
+    """What main thread and heartbeat share. Plain attributes: each is written by one thread and read by the other."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._touched = time.monotonic()
+        self._lease: tuple[uuid.UUID, uuid.UUID] | None = None
+
+    def touch(self) -> None:
+        """The main thread goes on."""
+        self._touched = time.monotonic()
+
+    def begin(self, request: GenerationRequest) -> None:
+        """From now on this request is drawn."""
+        self.touch()
+        self._lease = (request.pk, request.lease_token) if request.lease_token else None
+
+    def end(self) -> None:
+        """Nothing is drawn."""
+        self._lease = None
+
+    @property
+    def drawing(self) -> uuid.UUID | None:
+        """The request that is drawn."""
+        lease = self._lease
+        return lease[0] if lease else None
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the main thread was last seen to go on."""
+        return time.monotonic() - self._touched
+
+    def renew(self) -> None:
+        """The lease reaches LEASE_SECONDS beyond the last sign of progress, not beyond now."""
+        if (lease := self._lease) is None:
+            return
+        left = settings.LEASE_SECONDS - self.silence
+        if left > 0:
+            lease_renew(pk=lease[0], token=lease[1], until=timezone.now() + timedelta(seconds=left))
+
+
+class Heartbeat(threading.Thread):
+    """Beats every HEARTBEAT_SECONDS as long as the process lives."""
+
+    def __init__(self, device: Device, pulse: Pulse, status: Callable[[], RoomStatus | None]) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._device, self._pulse, self._status = device, pulse, status
+
+    def run(self) -> None:
+        """Beat for ever."""
+        while True:
+            self.beat()
+            if self._pulse.drawing and self._pulse.silence > HANGING_SECONDS:
+                logger.critical("The worker hangs since %d seconds and ends itself", self._pulse.silence)
+                os._exit(EXIT_HANGING)
+            time.sleep(settings.HEARTBEAT_SECONDS)
+
+    def beat(self) -> None:
+        """Once. A database that does not answer is no reason to stop."""
+        try:
+            device_beat(device=self._device, worker_pid=os.getpid(), status=self._status(), drawing=self._pulse.drawing)
+            self._pulse.renew()
+        except DatabaseError as error:
+            logger.warning("A heartbeat was lost: %s", error)
+            connection.close()

@@ -1,0 +1,62 @@
+"""What becomes of a request whose drawing ended with an error: canceled, queued again, or failed with a reason."""
+
+import errno
+import logging
+
+from generation.engines.errors import CheckpointError, EngineError, RoomError
+from generation.models import GenerationRequest
+from generation.services.checkpoints import checkpoint_disable
+from generation.services.transitions import (
+    LeaseLostError,
+    request_end_lease,
+    request_fail,
+    request_give_back,
+    request_stop,
+)
+
+logger = logging.getLogger(__name__)
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def settle(request: GenerationRequest, error: Exception, *, stopping: bool, canceled: bool) -> None:
+    """Write the outcome. Raises LeaseLostError when somebody else owns the request, DatabaseError when it cannot."""
+    if isinstance(error, LeaseLostError):
+        raise error
+    if canceled:
+        request_stop(request=request)
+    elif stopping:
+        request_give_back(request=request)
+    elif isinstance(error, EngineError):
+        _settle_engine(request, error)
+    elif isinstance(error, OSError):
+        _settle_files(request, error)
+    else:
+        logger.error("Request %s met a fault of ours", request.pk, exc_info=error)
+        _fail(
+            request, "internal_error", "Something went wrong inside Tessera.", "The log of the worker has the reason."
+        )
+
+
+def _settle_engine(request: GenerationRequest, error: EngineError) -> None:
+    logger.warning("Request %s, attempt %d: %s %s", request.pk, request.attempt, error.code, error.message)
+    if isinstance(error, CheckpointError):
+        checkpoint_disable(checkpoint=request.checkpoint, reason=error.message)
+    if error.retryable or isinstance(error, RoomError):
+        request_end_lease(request=request, code=error.code, message=error.message, hint=error.hint)
+    else:
+        _fail(request, error.code, error.message, error.hint)
+
+
+def _settle_files(request: GenerationRequest, error: OSError) -> None:
+    logger.error("Request %s: %s", request.pk, error)
+    if error.errno in FULL:
+        message = "The disk is full, so the picture could not be kept."
+        _fail(request, "disk_full", message, "Ask an operator to make room, then try again.")
+    else:
+        reason = error.strerror or type(error).__name__
+        _fail(request, "files_unusable", f"A file could not be read or written: {reason}.", "Tell an operator.")
+
+
+def _fail(request: GenerationRequest, code: str, message: str, hint: str) -> None:
+    request_fail(request=request, code=code, message=message, hint=hint)

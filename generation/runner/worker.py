@@ -1,0 +1,101 @@
+"""What the worker process keeps between two tasks: the engine room, the heartbeat, whether it stops."""
+
+import functools
+import logging
+import os
+
+from django.conf import settings
+
+from generation import scheduler
+from generation.engines.client import RoomClient, RoomSettings
+from generation.engines.errors import EngineError
+from generation.models import DeviceCommand
+from generation.runner.drawing import Drawing
+from generation.runner.patience import patiently
+from generation.runner.pulse import Heartbeat, Pulse
+from generation.services.announcements import places_announce, request_announce
+from generation.services.devices import commands_take, device_beat, device_ensure
+from generation.services.leases import leases_reap
+from generation.services.requests import requests_refuse
+
+logger = logging.getLogger(__name__)
+
+PULSE = Pulse()
+
+
+class Worker:
+    """One per worker process; survives between tasks, dies with the process."""
+
+    def __init__(self) -> None:
+        self.device = device_ensure()
+        self.pulse = PULSE
+        self.room = RoomClient(
+            RoomSettings(
+                device=settings.DEVICE,
+                threads=settings.THREADS,
+                stall_seconds=settings.STALL_SECONDS,
+                load_seconds=settings.LOAD_SECONDS,
+                log_level=settings.LOG_LEVEL,
+            )
+        )
+        self._fresh = True
+        Heartbeat(self.device, self.pulse, self.room.status).start()
+
+    @property
+    def stopping(self) -> bool:
+        """Asked to end."""
+        return self.pulse.stopping
+
+    @property
+    def resident(self) -> list[str]:
+        """Names of the loaded checkpoints."""
+        status = self.room.status()
+        return [name for name, _ in status.resident] if status else []
+
+    def serve_one(self) -> bool:
+        """Draw the next request; false when nobody waits (or the device is paused)."""
+        self._obey()
+        self._reap()
+        patiently(requests_refuse, touch=self.pulse.touch)
+        request = patiently(lambda: scheduler.claim_next(self.device, self.resident), touch=self.pulse.touch)
+        if request is None:
+            return False
+        request_announce(request.pk)
+        places_announce()
+        Drawing(request, self.room, self.pulse).run()
+        return True
+
+    def warm_up(self) -> None:
+        """Open the room before somebody waits for it. One that cannot open is told to operators and tried again."""
+        try:
+            self.room.start()
+            problem = ""
+        except EngineError as error:
+            logger.error("The engine room does not open: %s %s", error.message, error.hint)
+            problem = f"{error.message} {error.hint}".strip()
+        device_beat(device=self.device, worker_pid=os.getpid(), status=self.room.status(), error=problem)
+
+    def _reap(self) -> None:
+        # Only one cluster runs on a data folder, so what was leased before this process began belongs to a dead worker.
+        dead = self.device if self._fresh else None
+        patiently(lambda: leases_reap(dead=dead), touch=self.pulse.touch)
+        self._fresh = False
+
+    def _obey(self) -> None:
+        for kind in commands_take(device=self.device):
+            logger.info("An operator asks for %s", kind)
+            try:
+                self.room.unload() if kind == DeviceCommand.Kind.UNLOAD else self.room.close()
+            except EngineError as error:
+                logger.warning("The engine room did not %s: %s", kind, error.message)
+
+
+@functools.cache
+def the_worker() -> Worker:
+    """The one of this process, made on first use: after the fork."""
+    return Worker()
+
+
+def stop() -> None:
+    """Asked by a signal to end: what is drawn goes back to the queue. Sets a flag only, as a signal handler must."""
+    PULSE.stopping = True

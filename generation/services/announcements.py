@@ -1,0 +1,44 @@
+"""Tells owners what changed, once it is committed. A lost event harms nobody: the database is the truth."""
+
+import uuid
+from functools import partial
+
+from django.db import transaction
+
+from generation import events, payloads
+from generation.models import GenerationRequest
+
+State = GenerationRequest.State
+
+
+def request_announce(pk: uuid.UUID) -> None:
+    """Tell its owner the request's state after the commit."""
+    transaction.on_commit(partial(_publish, pk), robust=True)
+
+
+def request_note(request: GenerationRequest, text: str) -> None:
+    """Tell its owner what the engine room does, e.g. that it loads the weights."""
+    payload = payloads.request_payload(request, places={}, note=text)
+    events.publish_text(request.owner_id, {"type": "request.note", "request": payload})
+
+
+def places_announce() -> None:
+    """Tell everybody who waits the place in the queue, after the commit."""
+    transaction.on_commit(_publish_places, robust=True)
+
+
+def _publish(pk: uuid.UUID) -> None:
+    request = GenerationRequest.objects.select_related("checkpoint").get(pk=pk)
+    kind = "request.completed" if request.state == State.COMPLETED else "request.state"
+    event = events.TextEvent(type=kind, request=payloads.request_payload(request))  # type: ignore[typeddict-item]
+    events.publish_text(request.owner_id, event)
+
+
+def _publish_places() -> None:
+    places = payloads.all_places()
+    by_owner: dict[uuid.UUID, dict[str, int]] = {}
+    for pk, owner in GenerationRequest.objects.queued().values_list("pk", "owner_id"):
+        if pk in places:
+            by_owner.setdefault(owner, {})[str(pk)] = places[pk]
+    for owner, positions in by_owner.items():
+        events.publish_text(owner, {"type": "queue.position", "positions": positions})

@@ -1,0 +1,85 @@
+"""Pictures: from drawn bytes to a file and its row, and the sweeping of what nobody needs."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from generation import storage
+from generation.models import GenerationRequest, Image, Upload
+from generation.storage import StoredPicture
+
+ORPHAN_SECONDS = 24 * 3600
+UPLOAD_DAYS = 7
+
+
+def image_write(*, request: GenerationRequest, seed: int, png: bytes) -> StoredPicture:
+    """Write the file of one drawn picture, its recipe inside. Its row comes later, see request_complete."""
+    return storage.write_picture(png, recipe_of(request, seed))
+
+
+def image_store(*, request: GenerationRequest, index: int, seed: int, stored: StoredPicture) -> Image:
+    """The row of a picture whose file is written."""
+    return Image.objects.create(
+        id=stored.id,
+        request=request,
+        index=index,
+        project_id=request.project_id,
+        owner_id=request.owner_id,
+        prompt=request.prompt,
+        recipe=recipe_of(request, seed),
+        seed=seed,
+        width=stored.width,
+        height=stored.height,
+        checkpoint_name=request.checkpoint.name,
+        file=stored.file,
+        sha256=stored.sha256,
+        size_bytes=stored.size_bytes,
+    )
+
+
+def recipe_of(request: GenerationRequest, seed: int) -> dict[str, Any]:
+    """Everything needed to draw this one picture again, the checkpoint's own defaults written out."""
+    checkpoint = request.checkpoint
+    recipe: dict[str, Any] = {
+        "software": "Tessera",
+        "checkpoint": checkpoint.name,
+        "family": checkpoint.family,
+        "capability": request.capability,
+        "prompt": request.prompt,
+        "negative_prompt": request.param("negative_prompt", ""),
+        "seed": seed,
+        "width": request.param("width"),
+        "height": request.param("height"),
+    }
+    for name in ("steps", "guidance", "temperature", "strength"):
+        given = request.param(name)
+        value = checkpoint.defaults.get(name) if given is None else given
+        if value is not None:
+            recipe[name] = value
+    if request.source_image_id is not None:
+        recipe["source_image"] = str(request.source_image_id)
+    return recipe
+
+
+def orphans_sweep() -> int:
+    """Remove files of pictures that never got a row (a crash between the two). Returns how many."""
+    files = list(storage.old_pictures(ORPHAN_SECONDS))
+    known = set(Image.objects.values_list("file", flat=True)) if files else set()
+    orphans = [file for file in files if file not in known]
+    for file in orphans:
+        storage.delete(file)
+    return len(orphans)
+
+
+def uploads_prune() -> int:
+    """Forget pictures that were handed in days ago and that no request waits for. Returns how many."""
+    since = timezone.now() - timedelta(days=UPLOAD_DAYS)
+    waiting = GenerationRequest.objects.open().filter(source_upload__isnull=False).values("source_upload")
+    unused = Upload.objects.filter(created_at__lt=since).exclude(pk__in=waiting)
+    files = list(unused.values_list("pk", "file"))
+    for pk, file in files:
+        # Again with the condition, since a request may have come in between.
+        if Upload.objects.filter(pk=pk).exclude(pk__in=waiting).delete()[0]:
+            storage.path(file).unlink(missing_ok=True)
+    return len(files)

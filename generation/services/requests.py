@@ -1,0 +1,126 @@
+"""Requests, as their owners move them: submit, cancel, retry. What the runner does is in transitions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from accounts.models import User
+from core.errors import TesseraError
+from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
+from generation.services.announcements import places_announce, request_announce
+from generation.services.bell import ring
+from generation.services.wishes import wish_check
+
+State = GenerationRequest.State
+
+
+class WrongStateError(TesseraError):
+    """The request is not in a state in which this can be done."""
+
+    code = "wrong_state"
+    status = 409
+
+
+@transaction.atomic
+def request_submit(
+    *,
+    user: User,
+    project: Project,
+    checkpoint: Checkpoint | str | None,
+    params: Mapping[str, Any],
+    source_image: Image | None = None,
+    source_upload: Upload | None = None,
+) -> GenerationRequest:
+    """Accept a wish into the queue; once this returns and commits, it ends completed, failed or canceled."""
+    wish = wish_check(
+        user=user,
+        project=project,
+        checkpoint=checkpoint,
+        params=params,
+        source_image=source_image,
+        source_upload=source_upload,
+    )
+    request = GenerationRequest.objects.create(
+        owner=user,
+        project=project,
+        checkpoint=wish.checkpoint,
+        capability=wish.capability,
+        prompt=wish.prompt,
+        params=wish.params,
+        source_image=source_image,
+        source_upload=source_upload,
+    )
+    request_announce(request.pk)
+    ring()
+    return request
+
+
+@transaction.atomic
+def request_cancel(*, request: GenerationRequest) -> GenerationRequest:
+    """Stop it, whatever it does; harmless when it is final. A drawn one stops within a step, see the runner."""
+    row, now = GenerationRequest.objects.filter(pk=request.pk), timezone.now()
+    version = F("version") + 1
+    queued = row.filter(state=State.QUEUED)
+    if queued.update(state=State.CANCELED, version=version, cancel_requested_at=now, finished_at=now):
+        places_announce()
+    else:
+        row.filter(state__in=GenerationRequest.LEASED, cancel_requested_at=None).update(
+            version=version, cancel_requested_at=now
+        )
+    request_announce(request.pk)
+    request.refresh_from_db()
+    return request
+
+
+def request_retry(*, request: GenerationRequest, user: User) -> GenerationRequest:
+    """A new request with the same wish. For those that failed or were canceled."""
+    if request.state not in {State.FAILED, State.CANCELED}:
+        raise WrongStateError(
+            "Only a request that failed or was canceled can be tried again.",
+            hint="Open the picture and choose remix to draw it anew.",
+        )
+    if request.capability == "image_to_image" and not (request.source_image or request.source_upload):
+        raise TesseraError(
+            "The picture it started from is not there any more.", hint="Hand it in again.", code="source_missing"
+        )
+    return request_submit(
+        user=user,
+        project=request.project,
+        checkpoint=request.checkpoint,
+        params={**request.params, "prompt": request.prompt},
+        source_image=request.source_image,
+        source_upload=request.source_upload,
+    )
+
+
+def requests_refuse() -> int:
+    """Fail what waits and can never be drawn: the owner left, or the checkpoint is switched off. Returns how many."""
+    hopeless = GenerationRequest.objects.queued().filter(Q(owner__is_active=False) | Q(checkpoint__enabled=False))
+    refused = 0
+    for request in hopeless.select_related("owner", "checkpoint"):
+        refused += _refuse(request)
+    return refused
+
+
+@transaction.atomic
+def _refuse(request: GenerationRequest) -> int:
+    if not request.owner.is_active:
+        code, message, hint = "owner_inactive", "The account of the owner was deactivated.", ""
+    else:
+        why = request.checkpoint.disabled_reason or "An operator did this."
+        code, hint = "checkpoint_disabled", "Try again with another checkpoint."
+        message = f"The checkpoint “{request.checkpoint}” was switched off. {why}"
+    moved = GenerationRequest.objects.filter(pk=request.pk, state=State.QUEUED).update(
+        state=State.FAILED,
+        version=F("version") + 1,
+        finished_at=timezone.now(),
+        error_code=code,
+        error_message=message[:500],
+        error_hint=hint,
+    )
+    if moved:
+        request_announce(request.pk)
+    return moved

@@ -1,0 +1,142 @@
+"""How a claimed request moves on. Every move is a conditional UPDATE, fenced by the lease token.
+
+Whoever lost the lease gets LeaseLostError and must stop: somebody else owns the request now.
+"""
+
+import datetime
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from core.errors import TesseraError
+from generation.models import GenerationRequest
+from generation.services.announcements import places_announce, request_announce
+from generation.services.images import image_store
+from generation.storage import StoredPicture
+
+State = GenerationRequest.State
+LEASED = GenerationRequest.LEASED
+
+
+class LeaseLostError(TesseraError):
+    """The request was given to somebody else, or is final already."""
+
+    code = "lease_lost"
+
+
+def request_run(*, request: GenerationRequest) -> None:
+    """The checkpoint is loaded and the drawing begins."""
+    _move(request, (State.LOADING,), State.RUNNING)
+
+
+def request_progress(*, request: GenerationRequest, step: int, steps: int) -> None:
+    """Remember how far it is, for snapshots. No new version and no event: the fragments tell that."""
+    _fenced(request, LEASED).update(step=min(step, steps), steps=steps)
+
+
+def request_save(*, request: GenerationRequest) -> None:
+    """Every picture is drawn and written."""
+    _move(request, (State.LOADING, State.RUNNING), State.SAVING)
+
+
+def request_complete(
+    *, request: GenerationRequest, pictures: Sequence[tuple[int, int, StoredPicture]], figures: dict[str, Any]
+) -> bool:
+    """The rows of all pictures (index, seed, file) and the end, in one transaction. False when canceled meanwhile."""
+    saving = _fenced(request, (State.SAVING,))
+    with transaction.atomic():
+        if not _ended(saving.filter(cancel_requested_at=None), State.COMPLETED, figures=figures):
+            _require(saving)
+            return False
+        for index, seed, stored in pictures:
+            image_store(request=request, index=index, seed=seed, stored=stored)
+        request_announce(request.pk)
+    return True
+
+
+def request_fail(*, request: GenerationRequest, code: str, message: str, hint: str = "") -> None:
+    """It ends with a reason."""
+    error = {"error_code": code[:60], "error_message": message[:500], "error_hint": hint[:500]}
+    if _ended(_fenced(request, LEASED), State.FAILED, **error) != 1:
+        raise LeaseLostError("The request was given to somebody else.")
+    request_announce(request.pk)
+
+
+def request_stop(*, request: GenerationRequest, message: str = "") -> None:
+    """It ends because somebody canceled it (or its owner was deactivated: then `message` says so)."""
+    if _ended(_fenced(request, LEASED), State.CANCELED, error_message=message) != 1:
+        raise LeaseLostError("The request was given to somebody else.")
+    request_announce(request.pk)
+
+
+def request_requeue(*, request: GenerationRequest) -> None:
+    """Back to the queue for another attempt. The one that failed stays counted."""
+    _return(request, _fenced(request, LEASED))
+
+
+def request_give_back(*, request: GenerationRequest) -> None:
+    """Back to the queue because the worker stops: no fault of the request, so the attempt is not counted."""
+    _return(request, _fenced(request, LEASED), attempt=F("attempt") - 1)
+
+
+def request_end_lease(*, request: GenerationRequest, code: str, message: str, hint: str = "") -> str:
+    """What becomes of a request whose drawing broke off: canceled, queued again or failed. Returns the new state."""
+    fresh = GenerationRequest.objects.select_related("owner").get(pk=request.pk)
+    if fresh.cancel_requested_at is not None:
+        request_stop(request=request)
+        return State.CANCELED
+    if not fresh.owner.is_active:
+        request_stop(request=request, message="The account of the owner was deactivated.")
+        return State.CANCELED
+    if fresh.attempt < settings.MAX_ATTEMPTS:
+        request_requeue(request=request)
+        return State.QUEUED
+    request_fail(request=request, code=code, message=message, hint=hint)
+    return State.FAILED
+
+
+def lease_renew(*, pk: uuid.UUID, token: uuid.UUID, until: datetime.datetime) -> bool:
+    """Keep a lease alive; false when it is lost."""
+    leased = GenerationRequest.objects.filter(pk=pk, lease_token=token, state__in=LEASED)
+    return leased.update(lease_until=until) == 1
+
+
+def _fenced(request: GenerationRequest, states: Sequence[str]) -> QuerySet[GenerationRequest]:
+    return GenerationRequest.objects.filter(pk=request.pk, lease_token=request.lease_token, state__in=states)
+
+
+def _require(fenced: QuerySet[GenerationRequest]) -> None:
+    if not fenced.exists():
+        raise LeaseLostError("The request was given to somebody else.")
+
+
+def _move(request: GenerationRequest, states: Sequence[str], state: str) -> None:
+    if _fenced(request, states).update(state=state, version=F("version") + 1) != 1:
+        raise LeaseLostError("The request was given to somebody else.")
+    request.state = state
+    request_announce(request.pk)
+
+
+def _ended(fenced: QuerySet[GenerationRequest], state: str, **changes: Any) -> int:
+    now = timezone.now()
+    return fenced.update(
+        state=state, version=F("version") + 1, lease_token=None, lease_until=None, finished_at=now, **changes
+    )
+
+
+def _return(request: GenerationRequest, fenced: QuerySet[GenerationRequest], **changes: Any) -> None:
+    # A cancel that came in between wins: the request must not be drawn again.
+    moved = fenced.filter(cancel_requested_at=None).update(
+        state=State.QUEUED, version=F("version") + 1, lease_token=None, lease_until=None, step=0, steps=0,
+        started_at=None, **changes,
+    )  # fmt: skip
+    if moved != 1:
+        request_stop(request=request)
+        return
+    request_announce(request.pk)
+    places_announce()

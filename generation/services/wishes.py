@@ -1,0 +1,179 @@
+"""A wish is what somebody asks for before it is a request. Checked here, once, for every door.
+
+Each refusal is a TesseraError with a code, a sentence and what to do next.
+"""
+
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from accounts.models import User
+from core.errors import NotAllowedError, TesseraError
+from generation import permissions, storage
+from generation.engines.errors import InvalidParamsError
+from generation.engines.params import MAX_EDGE, Capability, GenerationParams
+from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
+
+SEED_LIMIT = 2**31
+WHOLE = ("width", "height", "count", "seed", "steps")
+BROKEN = ("guidance", "temperature", "strength")
+
+
+class WishRefusedError(TesseraError):
+    """The wish cannot be taken as it is."""
+
+    code = "invalid_params"
+
+
+class QueueFullError(TesseraError):
+    """The person already waits for as much as one may."""
+
+    code = "queue_full"
+    status = 429
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A checked wish."""
+
+    checkpoint: Checkpoint
+    capability: Capability
+    prompt: str
+    params: dict[str, Any]
+
+
+def wish_check(
+    *,
+    user: User,
+    project: Project,
+    checkpoint: Checkpoint | str | None,
+    params: Mapping[str, Any],
+    source_image: Image | None = None,
+    source_upload: Upload | None = None,
+) -> Wish:
+    """The wish, complete and drawable. Raises TesseraError with the reason otherwise."""
+    _check_person(user, project)
+    found = _checkpoint(checkpoint)
+    prompt = _text(params, "prompt")
+    if not prompt:
+        raise WishRefusedError("The prompt is empty.", hint="Describe the picture you want.", code="prompt_empty")
+    capability = _capability(user, found, source_image, source_upload)
+    numbers = _numbers(params)
+    _check_numbers(capability, prompt, numbers)
+    _check_size(found, numbers["width"], numbers["height"])
+    return Wish(found, capability, prompt, {**numbers, "negative_prompt": _text(params, "negative_prompt")})
+
+
+def _check_person(user: User, project: Project) -> None:
+    if not User.objects.filter(pk=user.pk, is_active=True).exists():
+        raise NotAllowedError("This account is not active.", hint="Ask an operator.", code="owner_inactive")
+    if not permissions.can_draw_in(user, project):
+        raise NotAllowedError(
+            f"You may not draw in the project “{project}”.",
+            hint="Choose a project of yours, or ask its manager to make you an editor.",
+            code="project_forbidden",
+        )
+    waiting = GenerationRequest.objects.filter(owner=user).exclude(state__in=GenerationRequest.FINAL).count()
+    if waiting >= settings.MAX_QUEUED:
+        raise QueueFullError(
+            f"You already wait for {waiting} requests, and {settings.MAX_QUEUED} is the most.",
+            hint="Wait until one is done, or cancel one.",
+        )
+
+
+def _checkpoint(wanted: Checkpoint | str | None) -> Checkpoint:
+    by = {"pk": wanted.pk} if isinstance(wanted, Checkpoint) else {"name": str(wanted or "")[:80]}
+    found = Checkpoint.objects.filter(**by).first()
+    if found is None:
+        raise WishRefusedError(
+            "This checkpoint does not exist.", hint="Choose one from the list.", code="checkpoint_unknown"
+        )
+    if not found.enabled:
+        why = f" {found.disabled_reason}" if found.disabled_reason else ""
+        raise WishRefusedError(
+            f"The checkpoint “{found}” is switched off.{why}", hint="Choose another one.", code="checkpoint_disabled"
+        )
+    return found
+
+
+def _capability(user: User, checkpoint: Checkpoint, image: Image | None, upload: Upload | None) -> Capability:
+    if image is None and upload is None:
+        return _able(checkpoint, "text_to_image")
+    if image is not None and not permissions.can_view_image(user, image):
+        image = None
+    if upload is not None and upload.owner_id != user.pk:
+        upload = None
+    source = image or upload
+    if source is None or not storage.path(source.file).is_file():
+        raise WishRefusedError(
+            "The picture to start from is not there any more.",
+            hint="Hand in a picture or take one from a gallery.",
+            code="source_missing",
+        )
+    return _able(checkpoint, "image_to_image")
+
+
+def _able(checkpoint: Checkpoint, capability: Capability) -> Capability:
+    if capability not in checkpoint.capabilities:
+        what = "start from a picture" if capability == "image_to_image" else "draw from words alone"
+        raise WishRefusedError(
+            f"The checkpoint “{checkpoint}” cannot {what}.", hint="Choose another one.", code="capability_missing"
+        )
+    return capability
+
+
+def _text(params: Mapping[str, Any], name: str) -> str:
+    # NUL has no place in a database's text, and a lone surrogate cannot be written at all.
+    text = str(params.get(name) or "").replace("\0", "").encode("utf-8", "replace").decode("utf-8").strip()
+    if len(text) > settings.PROMPT_MAX_LENGTH:
+        raise WishRefusedError(
+            f"The {name.replace('_', ' ')} has {len(text):,} characters; {settings.PROMPT_MAX_LENGTH:,} is the most.",
+            hint="Shorten it.",
+            code="prompt_too_long",
+        )
+    return text
+
+
+def _numbers(params: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {name: _number(name, params.get(name), whole=True) for name in WHOLE}
+    values |= {name: _number(name, params.get(name), whole=False) for name in BROKEN}
+    for name in ("width", "height"):
+        if values[name] is None:
+            raise WishRefusedError(f"The {name} is missing.", hint=f"Use 16 to {MAX_EDGE} pixels.")
+    values["count"] = 1 if values["count"] is None else values["count"]
+    values["seed"] = secrets.randbelow(SEED_LIMIT) if values["seed"] is None else values["seed"]
+    return values
+
+
+def _number(name: str, value: Any, *, whole: bool) -> int | float | None:
+    if value is None or value == "":
+        return None
+    try:
+        number = float(value)
+        if not math.isfinite(number) or (whole and not number.is_integer()):
+            raise ValueError
+        return int(value) if whole else number
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = "a whole number" if whole else "a number"
+        raise WishRefusedError(f"The {name} is {str(value)[:40]!r}; use {kind}.") from error
+
+
+def _check_numbers(capability: Capability, prompt: str, numbers: Mapping[str, Any]) -> None:
+    source = b"" if capability == "image_to_image" else None
+    try:
+        GenerationParams(prompt=prompt, capability=capability, source=source, **numbers)
+    except InvalidParamsError as error:
+        raise WishRefusedError(error.message, hint=error.hint, code=error.code) from error
+
+
+def _check_size(checkpoint: Checkpoint, width: int, height: int) -> None:
+    if checkpoint.sizes and [width, height] not in [list(size) for size in checkpoint.sizes]:
+        raise WishRefusedError(
+            f"The checkpoint “{checkpoint}” cannot draw {width}x{height}.",
+            hint=f"It draws {', '.join(checkpoint.size_labels())}.",
+            code="size_not_drawable",
+        )
