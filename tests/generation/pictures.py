@@ -4,9 +4,9 @@ import io
 from typing import Any
 
 import numpy as np
-from accounts.models import User
 from PIL import Image as Picture
 
+from accounts.models import User
 from generation import storage
 from generation.models import Checkpoint, Image, Project
 
