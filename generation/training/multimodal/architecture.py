@@ -93,7 +93,8 @@ def build_model(codebook: Codebook, tokenizer: PreTrainedTokenizerFast, seed: in
 def spread(nouns: Tensor, width: int) -> Tensor:
     """The noun vectors in another width, angles and lengths kept."""
     turn, _ = torch.linalg.qr(torch.randn(width, nouns.shape[1]))
-    return nouns @ turn.T
+    wider: Tensor = nouns @ turn.T
+    return wider
 
 
 def code_table(codebook: Codebook, nouns: Tensor, cell_width: int) -> Tensor:

@@ -19,7 +19,7 @@ def orthogonalised(updates: Tensor) -> Tensor:
     """A batch of matrices with their singular values brought near 1."""
     a, b, c = COEFFICIENTS
     tall = updates.shape[-2] > updates.shape[-1]
-    x = updates.mT if tall else updates
+    x: Tensor = updates.mT if tall else updates
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(ROUNDS):
         gram = x @ x.mT

@@ -96,7 +96,7 @@ class Trainer:
         """One batch; `share` scales the learning rates."""
         batch = sample_batch(self.codebook, self.tokenizer, self.rng, self.plan.batch)
         loss = code_loss(self.model, batch, self.codebook.mosaic.empty)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(list(drawing_parameters(self.model).values()), 1.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:

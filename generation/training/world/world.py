@@ -56,7 +56,8 @@ class World:
         return tuple(noun.name for noun in self.nouns)
 
     def icon(self, noun: str, size: Size) -> Pixels:
-        return self.icons[size][self.names.index(noun)]
+        icon: Pixels = self.icons[size][self.names.index(noun)]
+        return icon
 
     def sample(self, rng: Random) -> Scene:
         """A scene for training: never one that is held out."""

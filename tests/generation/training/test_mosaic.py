@@ -20,14 +20,14 @@ def codebook(tiny_world: World) -> Codebook:
 
 
 def test_decode_of_encode_is_the_true_picture(codebook: Codebook) -> None:
-    rng = Random(5)
+    rng = Random(5)  # noqa: S311
     for _ in range(40):
         scene = codebook.world.sample(rng)
         assert np.array_equal(codebook.mosaic.decode(codebook.encode(scene)), codebook.world.compose(scene))
 
 
 def test_saved_and_loaded_it_decodes_the_same(codebook: Codebook, tmp_path: Path) -> None:
-    codes = codebook.encode(codebook.world.sample(Random(6)))
+    codes = codebook.encode(codebook.world.sample(Random(6)))  # noqa: S311
     codebook.mosaic.save(tmp_path)
     loaded = Mosaic.load(tmp_path)
     assert (loaded.tokens, loaded.size, loaded.codes) == (65, (128, 128), codebook.mosaic.codes)

@@ -1,8 +1,6 @@
 """The multimodal trainer in small: it learns, survives a kill, and exports what stock transformers loads."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -120,7 +118,7 @@ def test_words_and_the_unconditional_prompt(tiny_world: World, tmp_path: Path) -
 def test_scoring_a_share_of_the_empty_places_is_unbiased(tiny_world: World, tmp_path: Path) -> None:
     trainer = trainer_for(tmp_path, tiny_world)
     empty = trainer.codebook.mosaic.empty
-    batch = sample_batch(trainer.codebook, trainer.tokenizer, Random(8), 8)
+    batch = sample_batch(trainer.codebook, trainer.tokenizer, Random(8), 8)  # noqa: S311
     with torch.no_grad():
         whole = code_loss(trainer.model, batch, empty, share=1.0).item()
         parts = [code_loss(trainer.model, batch, empty).item() for _ in range(40)]
@@ -138,8 +136,3 @@ def test_rate_warms_holds_and_falls(tmp_path: Path) -> None:
     assert rate_share(plan, 0, 0) == pytest.approx(0.1)
     assert rate_share(plan, 500, 50) == 1.0
     assert rate_share(plan, 500, 100) == pytest.approx(0.05)
-
-
-def test_training_loads_no_django() -> None:
-    check = "import sys, generation.training.multimodal.__main__; sys.exit('django' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

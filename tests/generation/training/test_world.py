@@ -36,17 +36,17 @@ def test_split_is_fixed_symmetric_and_about_a_tenth() -> None:
     assert 0.09 < len(held) / len(pairs) < 0.115
     assert all(held_out_pair(b, a) for a, b in held[:50])
     assert held_out_pair("cat", "pizza") is False  # written down: scores are only comparable while this stays
-    assert [b for b in names[:60] if held_out_pair("cat", b)] == ["monkey", "dragon", "grapes"]
+    assert [b for b in names[2:40] if held_out_pair("cat", b)] == ["wolf", "rabbit", "hedgehog", "crocodile", "turtle"]
 
 
 def test_sampling_keeps_to_its_side_of_the_split(tiny_world: World) -> None:
-    rng = Random(1)
+    rng = Random(1)  # noqa: S311
     assert not any(held_out(tiny_world.sample(rng)) for _ in range(200))
     assert all(held_out(tiny_world.sample_held_out(rng, pair=False)) for _ in range(50))
 
 
 def test_judge_reads_every_composed_scene(tiny_world: World) -> None:
-    rng = Random(2)
+    rng = Random(2)  # noqa: S311
     for _ in range(60):
         scene = tiny_world.sample(rng)
         picture = tiny_world.compose(scene)
@@ -78,7 +78,7 @@ def test_told_from_the_other_object_it_is_the_same_picture(tiny_world: World, re
 
 def test_captions_name_the_nouns_and_use_known_words_only(tiny_world: World) -> None:
     known = {word for text in all_words() for word in text.replace(",", " , ").split()} | {","}
-    rng = Random(4)
+    rng = Random(4)  # noqa: S311
     seen = set()
     for _ in range(300):
         scene = tiny_world.sample(rng)
