@@ -1,8 +1,72 @@
-"""Not built yet."""
+"""The studio: the form, the stage where pictures appear, my queue."""
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from accounts.models import User
+from generation.engines.params import MAX_COUNT
+from generation.forms import TUNING, StudioForm
+from generation.models import Checkpoint, GenerationRequest, Image, Upload
+from generation.views import PersonRequest
+from generation.views.cards import Card, cards, with_pictures
+from generation.views.options import options, size_choices
+from generation.views.prefill import prefill
+
+RECENT = 6
+EXAMPLES = ("a cat left of a pizza on blue", "a red apple on white", "a robot above a guitar on yellow")
 
 
-def studio(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    """Not built yet."""
-    raise Http404
+@require_safe
+@login_required
+def studio(request: PersonRequest) -> HttpResponse:
+    """The page. ?remix, ?again, ?source, ?project and ?prompt fill the form."""
+    return studio_page(request, StudioForm(user=request.user, initial=prefill(request.user, request.GET)))
+
+
+def studio_page(request: PersonRequest, form: StudioForm, status: int = 200) -> HttpResponse:
+    """The whole page around a form, also one with errors."""
+    checkpoints = list(Checkpoint.objects.filter(enabled=True).order_by("-is_starter", "name"))
+    wants_source = bool(form.initial.get("wants_source"))
+    if wants_source and not _chosen_takes_pictures(form, checkpoints):
+        form.initial["checkpoint"] = next((one.name for one in checkpoints if _takes_pictures(one)), None)
+    context = {
+        "form": form,
+        "options": options(checkpoints, form["checkpoint"].value()),
+        "sizes": size_choices(checkpoints),
+        "counts": range(1, MAX_COUNT + 1),
+        "numbers": [form[name] for name in TUNING],
+        "cards": studio_cards(request.user),
+        "examples": EXAMPLES,
+        "prompt_limit": settings.PROMPT_MAX_LENGTH,
+        **source_context(request.user, form["source_image"].value(), form["source_upload"].value()),
+    }
+    return render(request, "generation/studio.html", context, status=status)
+
+
+def studio_cards(user: User) -> list[Card]:
+    """All that is open, and the newest of what is done."""
+    mine = with_pictures(GenerationRequest.objects.visible_to(user))
+    found = [*mine.open(), *mine.filter(state__in=GenerationRequest.FINAL)[:RECENT]]
+    return cards(sorted(found, key=lambda request: request.created_at, reverse=True), user)
+
+
+def source_context(user: User, image: object, upload: object) -> dict[str, object]:
+    """The picture to start from, when it is there and may be used."""
+    found: dict[str, object] = {"source_image": None, "source_upload": None, "upload_limit": settings.UPLOAD_MAX_BYTES}
+    if upload:
+        found["source_upload"] = Upload.objects.filter(owner=user, pk=str(upload)).first()
+    if image and not found["source_upload"]:
+        found["source_image"] = Image.objects.visible_to(user).kept().filter(pk=str(image)).first()
+    return found
+
+
+def _takes_pictures(checkpoint: Checkpoint) -> bool:
+    return "image_to_image" in checkpoint.capabilities
+
+
+def _chosen_takes_pictures(form: StudioForm, checkpoints: list[Checkpoint]) -> bool:
+    chosen = form["checkpoint"].value()
+    return any(checkpoint.name == chosen and _takes_pictures(checkpoint) for checkpoint in checkpoints)

@@ -1,0 +1,229 @@
+// The studio's form: shows what the chosen checkpoint can use, keeps what was typed, takes dropped and pasted pictures.
+
+import { say } from "../core/page.js";
+
+const form = document.querySelector("[data-studio-form]");
+const prompt = form.querySelector("[data-prompt]");
+const settings = form.querySelector("[data-settings]");
+const wide = matchMedia("(min-width: 60rem)");
+const NEAR_LIMIT = 0.8;
+const SEEDS = 2 ** 31;
+
+const chosen = () => form.querySelector("[data-checkpoint]:checked");
+
+// --- The checkpoint decides which fields there are -----------------------------------------------------------------
+
+const showUsed = () => {
+  const checkpoint = chosen();
+  if (!checkpoint) return;
+  const uses = new Set(checkpoint.dataset.uses.split(" "));
+  if (!form.querySelector("[data-source-key]")) uses.delete("strength");
+  for (const field of form.querySelectorAll("[data-uses-field]")) {
+    const used = uses.has(field.dataset.usesField);
+    field.hidden = !used;
+    for (const control of field.querySelectorAll("input, textarea")) control.disabled = !used;
+  }
+  const advanced = form.querySelector("[data-advanced]");
+  advanced.hidden = !advanced.querySelector("[data-uses-field]:not([hidden])");
+  showDefaults(JSON.parse(checkpoint.dataset.defaults));
+  showSizes(checkpoint.dataset.sizes.split(" "));
+  summarize();
+};
+
+const showDefaults = (defaults) => {
+  for (const [name, value] of Object.entries(defaults)) {
+    const control = form.elements[name];
+    if (control) control.placeholder = String(value);
+  }
+};
+
+const showSizes = (sizes) => {
+  const select = form.elements.size;
+  for (const option of select.options) {
+    option.hidden = option.disabled = !sizes.includes(option.value);
+  }
+  if (!sizes.includes(select.value)) select.value = sizes[0];
+};
+
+const summarize = () => {
+  const count = form.elements.count.value;
+  const words = [chosen()?.dataset.title, form.elements.size.value.replace("x", " × ")];
+  if (count > 1) words.push(`${count} pictures`);
+  form.querySelector("[data-settings-summary]").textContent = words.filter(Boolean).join(" · ");
+};
+
+// --- The prompt ----------------------------------------------------------------------------------------------------
+
+const countPrompt = () => {
+  const limit = Number(prompt.dataset.limit);
+  const length = [...prompt.value.trim()].length;
+  const counter = form.querySelector("[data-prompt-count]");
+  counter.hidden = length < limit * NEAR_LIMIT;
+  counter.textContent = `${length.toLocaleString("en")} of ${limit.toLocaleString("en")}`;
+  counter.dataset.over = String(length > limit);
+};
+
+const grow = () => {
+  if (CSS.supports("field-sizing", "content")) return;
+  prompt.style.height = "auto";
+  prompt.style.height = `${prompt.scrollHeight}px`;
+};
+
+const fillPrompt = (words) => {
+  prompt.value = words;
+  prompt.dispatchEvent(new Event("input", { bubbles: true }));
+  prompt.focus();
+};
+
+// --- The seed ------------------------------------------------------------------------------------------------------
+
+const dice = form.querySelector("[data-dice]");
+const showSeed = () => {
+  const kept = form.elements.seed.value.trim() !== "";
+  const label = kept ? "Back to a random seed" : "Keep one seed";
+  dice.hidden = false;
+  dice.setAttribute("aria-pressed", String(kept));
+  dice.setAttribute("aria-label", label);
+  dice.title = label;
+};
+
+const throwDice = () => {
+  const seed = form.elements.seed;
+  seed.value = seed.value.trim() === "" ? String(Math.floor(Math.random() * SEEDS)) : "";
+  showSeed();
+};
+
+// --- The picture to start from -------------------------------------------------------------------------------------
+
+const pictureOf = (transfer) => [...(transfer?.files ?? [])].find((file) => file.type.startsWith("image/"));
+
+const handIn = (file) => {
+  const input = form.querySelector("[data-source-file]");
+  if (!input || input.disabled) {
+    say(`${chosen()?.dataset.title ?? "This checkpoint"} cannot start from a picture. Choose another checkpoint.`, "error");
+    return;
+  }
+  const transfer = new DataTransfer();
+  transfer.items.add(file);
+  input.files = transfer.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+  openSettings();
+};
+
+const tooLarge = (event) => {
+  const input = event.target.closest?.("[data-source-file]");
+  const size = input?.files[0]?.size ?? 0;
+  if (!input || size <= Number(input.dataset.most)) return;
+  event.preventDefault(); // refused here, so that nobody waits for an upload that the portal would not take
+  const megabytes = (bytes) => Math.round(bytes / 1024 / 1024);
+  const words = `The file has ${megabytes(size)} MB; ${megabytes(input.dataset.most)} MB is the most. Make it smaller.`;
+  document.getElementById("error-source_file").textContent = words;
+  input.value = "";
+};
+
+const removeSource = () => {
+  const source = form.querySelector("[data-source]");
+  source.querySelector(".source-chosen").remove();
+  source.querySelector(".drop").hidden = false;
+  source.querySelector("[data-source-file]").focus();
+  showUsed();
+};
+
+const openSettings = () => {
+  settings.open = true;
+};
+
+// --- Errors --------------------------------------------------------------------------------------------------------
+
+const showErrors = () => {
+  let first = null;
+  for (const place of form.querySelectorAll(".field-error")) {
+    const control = form.elements[place.id.replace("error-", "")];
+    if (!(control instanceof HTMLElement)) continue;
+    const wrong = place.textContent.trim() !== "";
+    if (wrong) control.setAttribute("aria-invalid", "true");
+    else control.removeAttribute("aria-invalid");
+    if (wrong) first ??= control;
+  }
+  if (!first) return;
+  for (let fold = first.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  first.focus();
+};
+
+// --- Wiring --------------------------------------------------------------------------------------------------------
+
+form.addEventListener("input", () => {
+  countPrompt();
+  grow();
+  showSeed();
+});
+form.addEventListener("change", (event) => {
+  if (event.target.matches("[data-checkpoint]")) showUsed();
+  summarize();
+});
+form.addEventListener("click", (event) => {
+  if (event.target.closest("[data-dice]")) throwDice();
+  if (event.target.closest("[data-source-remove]")) removeSource();
+});
+form.addEventListener("htmx:beforeRequest", tooLarge);
+form.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  form.requestSubmit();
+});
+
+document.addEventListener("click", (event) => {
+  const example = event.target.closest("[data-example]");
+  if (!example) return;
+  event.preventDefault();
+  fillPrompt(example.dataset.example);
+});
+document.addEventListener("paste", (event) => {
+  const file = pictureOf(event.clipboardData);
+  if (!file) return;
+  event.preventDefault();
+  handIn(file);
+});
+for (const name of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(name, (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    form.querySelector(".drop")?.toggleAttribute("data-over", name === "dragover");
+    if (name !== "drop") return;
+    const file = pictureOf(event.dataTransfer) ?? event.dataTransfer.files[0];
+    if (file) handIn(file);
+  });
+}
+
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.target.closest?.("[data-source]")) showUsed();
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  const { elt, xhr, successful } = event.detail;
+  if (elt === form) {
+    showErrors();
+    if (successful && !wide.matches) document.getElementById("requests").scrollIntoView({ block: "start" });
+  }
+  const cancel = elt.querySelector?.("[data-request-cancel]");
+  if (cancel && xhr.status === 204) {
+    cancel.textContent = "Stopping…";
+    cancel.disabled = true;
+  }
+});
+document.addEventListener("tessera:missing", (event) => {
+  const { id } = event.detail;
+  if (document.getElementById(`request-${id}`)) return;
+  const url = event.target.dataset.cardUrl.replace("00000000-0000-0000-0000-000000000000", id);
+  htmx.ajax("GET", url, { target: "#requests", swap: "afterbegin" });
+});
+
+const fold = () => {
+  settings.open = wide.matches || Boolean(form.querySelector("[data-settings] .field-error:not(:empty)"));
+};
+wide.addEventListener("change", fold);
+fold();
+if (navigator.platform.startsWith("Mac")) form.querySelector("[data-modifier]").textContent = "⌘";
+showUsed();
+countPrompt();
+grow();
+showSeed();

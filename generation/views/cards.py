@@ -1,0 +1,120 @@
+"""A request as the card of a page shows it: its words, its places for pictures."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from accounts.models import User
+from generation import payloads
+from generation.models import GenerationRequest, Image
+from generation.models.request import RequestQuerySet
+
+State = GenerationRequest.State
+PIXELATED_BELOW = 384
+TEENS = range(11, 14)
+ENDINGS = {1: "st", 2: "nd", 3: "rd"}
+# The words are those of stream.js, the tones those of the badges.
+WORDS = {
+    State.QUEUED: ("Waiting", ""),
+    State.LOADING: ("Loading", "busy"),
+    State.RUNNING: ("Drawing", "busy"),
+    State.SAVING: ("Saving", "busy"),
+    State.COMPLETED: ("Done", "good"),
+    State.FAILED: ("Failed", "bad"),
+    State.CANCELED: ("Canceled", "warn"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of one picture of the batch; empty until it is there."""
+
+    index: int
+    image: Image | None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the template of a request needs."""
+
+    request: GenerationRequest
+    slots: tuple[Slot, ...]
+    words: str
+    tone: str
+    position: str
+
+    @property
+    def width(self) -> int:
+        """Of the canvas."""
+        return int(self.request.param("width", 1))
+
+    @property
+    def height(self) -> int:
+        """Of the canvas."""
+        return int(self.request.param("height", 1))
+
+    @property
+    def pixelated(self) -> bool:
+        """Small pictures are enlarged without smoothing."""
+        return max(self.width, self.height) < PIXELATED_BELOW
+
+    @property
+    def shape(self) -> str:
+        """How it fits on the stage."""
+        if self.width == self.height:
+            return "square"
+        return "wide" if self.width > self.height else "tall"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether pictures may still come."""
+        return not self.request.is_final
+
+    @property
+    def first_image(self) -> Image | None:
+        """For remixing."""
+        return next((slot.image for slot in self.slots if slot.image is not None), None)
+
+    @property
+    def seconds(self) -> float | None:
+        """From claim to end."""
+        if self.request.started_at is None or self.request.finished_at is None:
+            return None
+        return (self.request.finished_at - self.request.started_at).total_seconds()
+
+    @property
+    def can_retry(self) -> bool:
+        """A new request with the same wish makes sense."""
+        return self.request.state in {State.FAILED, State.CANCELED}
+
+
+def with_pictures(requests: RequestQuerySet) -> RequestQuerySet:
+    """Everything that cards show, in a fixed number of queries."""
+    return requests.select_related("checkpoint", "project").prefetch_related("images")
+
+
+def cards(requests: Iterable[GenerationRequest], user: User) -> list[Card]:
+    """Cards of requests that belong to `user`."""
+    found = list(requests)
+    waiting = any(request.state == State.QUEUED for request in found)
+    places = payloads.positions(user) if waiting else {}
+    return [_card(request, places) for request in found]
+
+
+def position_words(place: int | None) -> str:
+    """1 -> "Next in the queue", 3 -> "3rd in the queue"."""
+    if place is None:
+        return ""
+    if place == 1:
+        return "Next in the queue"
+    ending = "th" if place % 100 in TEENS else ENDINGS.get(place % 10, "th")
+    return f"{place}{ending} in the queue"
+
+
+def _card(request: GenerationRequest, places: Mapping[uuid.UUID, int]) -> Card:
+    images = {image.index: image for image in request.images.all() if image.trashed_at is None}
+    count = int(request.param("count", 1))
+    indexes = sorted(images) if request.is_final else range(count)
+    slots = tuple(Slot(index, images.get(index) if request.is_final else None) for index in indexes)
+    words, tone = WORDS[State(request.state)]
+    return Card(request, slots, words, tone, position_words(places.get(request.pk)))

@@ -1,0 +1,63 @@
+"""The checkpoint picker: what each checkpoint can do and how long it takes, in words."""
+
+import json
+from dataclasses import dataclass
+
+from generation.forms import fields_used
+from generation.models import Checkpoint
+
+CAPABILITY_WORDS = {
+    "text_to_image": "Draws from words",
+    "image_to_image": "Starts from a picture",
+    "inpaint": "Repaints a part",
+    "edit": "Edits by instruction",
+    "describe": "Describes pictures",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One card of the picker. `chosen` says whether it is the one."""
+
+    checkpoint: Checkpoint
+    chosen: bool
+
+    @property
+    def abilities(self) -> list[str]:
+        """In words."""
+        return [CAPABILITY_WORDS[name] for name in CAPABILITY_WORDS if name in self.checkpoint.capabilities]
+
+    @property
+    def uses(self) -> str:
+        """The advanced fields that it uses, and `source` when it can start from a picture."""
+        source = {"source"} if "image_to_image" in self.checkpoint.capabilities else set()
+        return " ".join(sorted(fields_used(self.checkpoint) | source))
+
+    @property
+    def sizes(self) -> str:
+        """128x128 128x192"""
+        return " ".join(self.checkpoint.size_labels())
+
+    @property
+    def defaults(self) -> str:
+        """For the placeholders of the advanced fields."""
+        return json.dumps(self.checkpoint.defaults)
+
+
+def options(checkpoints: list[Checkpoint], chosen: object) -> list[Option]:
+    """Exactly one is chosen, when there is any."""
+    names = [checkpoint.name for checkpoint in checkpoints]
+    name = chosen if chosen in names else next(iter(names), None)
+    return [Option(checkpoint, checkpoint.name == name) for checkpoint in checkpoints]
+
+
+def size_choices(checkpoints: list[Checkpoint]) -> list[tuple[str, str]]:
+    """Every size that some checkpoint can draw: its value and its words."""
+    sizes = sorted({(width, height) for checkpoint in checkpoints for width, height in checkpoint.sizes})
+    return [(f"{width}x{height}", f"{width} × {height} {_shape(width, height)}") for width, height in sizes]
+
+
+def _shape(width: int, height: int) -> str:
+    if width == height:
+        return "square"
+    return "landscape" if width > height else "portrait"

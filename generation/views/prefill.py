@@ -1,0 +1,91 @@
+"""What the studio's form starts with: the last choice, a remix, a picture to start from, an example."""
+
+import uuid
+from typing import Any
+
+from django.http import Http404, QueryDict
+
+from accounts.models import User
+from generation.models import GenerationRequest, Image, Project
+from generation.services.projects import project_personal
+
+RECIPE = ("prompt", "checkpoint", "negative_prompt", "seed", "steps", "guidance", "temperature", "strength")
+
+
+def prefill(user: User, query: QueryDict) -> dict[str, Any]:
+    """Initial values. Raises Http404 for a picture, request or project that `user` may not see."""
+    initial = {"count": 1, **_last_choice(user)}
+    if prompt := query.get("prompt"):
+        initial["prompt"] = prompt.replace("\0", "")
+    if again := query.get("again"):
+        initial |= _again(user, _key(again))
+    if remix := query.get("remix"):
+        initial |= _remix(user, _key(remix))
+    if source := query.get("source"):
+        initial |= _source(_image(user, _key(source)))
+    if project := query.get("project"):
+        initial["project"] = _project(user, _key(project))
+    return initial
+
+
+def _last_choice(user: User) -> dict[str, Any]:
+    personal = project_personal(user)
+    last = GenerationRequest.objects.visible_to(user).select_related("checkpoint").first()
+    if last is None:
+        return {"project": personal.pk}
+    return {"project": last.project_id, "checkpoint": last.checkpoint.name, "size": _size(last.params)}
+
+
+def _again(user: User, pk: uuid.UUID) -> dict[str, Any]:
+    request = GenerationRequest.objects.visible_to(user).filter(pk=pk).select_related("checkpoint").first()
+    if request is None:
+        raise Http404
+    values = {"prompt": request.prompt, "checkpoint": request.checkpoint.name, "project": request.project_id}
+    wish = {name: value for name, value in request.params.items() if value is not None}
+    source = {"source_image": request.source_image_id, "source_upload": request.source_upload_id}
+    return wish | values | source | {"size": _size(request.params)}
+
+
+def _remix(user: User, pk: uuid.UUID) -> dict[str, Any]:
+    image = _image(user, pk)
+    recipe = image.recipe
+    values = {name: recipe[name] for name in RECIPE if recipe.get(name) is not None}
+    values = {"prompt": image.prompt, "seed": image.seed, **values, "count": 1}
+    values |= {"checkpoint": image.checkpoint_name, "size": f"{image.width}x{image.height}"}
+    if Project.objects.drawable_by(user).filter(pk=image.project_id).exists():
+        values["project"] = image.project_id
+    request = image.request
+    if request is not None and request.owner_id == user.pk:
+        values["source_upload"] = request.source_upload_id
+    if request is not None and request.source_image_id is not None:
+        seen = Image.objects.visible_to(user).filter(pk=request.source_image_id).first()
+        values |= {} if seen is None else {"source_image": seen.pk}
+    return values
+
+
+def _source(image: Image) -> dict[str, Any]:
+    return {"source_image": image.pk, "source_upload": None, "wants_source": True}
+
+
+def _image(user: User, pk: uuid.UUID) -> Image:
+    image = Image.objects.visible_to(user).select_related("request").filter(pk=pk).first()
+    if image is None:
+        raise Http404
+    return image
+
+
+def _project(user: User, pk: uuid.UUID) -> uuid.UUID:
+    if not Project.objects.drawable_by(user).filter(pk=pk).exists():
+        raise Http404
+    return pk
+
+
+def _size(params: dict[str, Any]) -> str:
+    return f"{params.get('width')}x{params.get('height')}"
+
+
+def _key(value: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(value)
+    except ValueError as error:
+        raise Http404 from error
