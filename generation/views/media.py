@@ -32,7 +32,7 @@ ARTICLES = re.compile(r"\b(?:an?|the)\b", re.IGNORECASE)
 def picture(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
     """The full picture, for pages."""
     image = _image(request, pk)
-    return _serve(request, storage.picture_path(image), "image/png", etag=image.sha256)
+    return serve(request, storage.picture_path(image), "image/png", etag=image.sha256)
 
 
 @require_safe
@@ -40,7 +40,7 @@ def picture(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
 def thumb(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
     """The small picture, for grids."""
     image = _image(request, pk)
-    return _serve(request, storage.thumb_path(image), "image/webp", etag=f"{image.sha256}-thumb")
+    return serve(request, storage.thumb_path(image), "image/webp", etag=f"{image.sha256}-thumb")
 
 
 @require_safe
@@ -48,7 +48,7 @@ def thumb(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
 def download(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
     """The PNG with the recipe inside, under a name that says what it shows."""
     image = _image(request, pk)
-    response = _serve(request, storage.picture_path(image), "image/png", etag=image.sha256)
+    response = serve(request, storage.picture_path(image), "image/png", etag=image.sha256)
     if response.status_code == 200:
         response.headers["Content-Disposition"] = content_disposition_header(True, download_name(image)) or "attachment"
     return response
@@ -70,7 +70,8 @@ def _image(request: PersonRequest, pk: uuid.UUID) -> Image:
     return image
 
 
-def _serve(request: PersonRequest, path: Path, content_type: str, *, etag: str) -> HttpResponseBase:
+def serve(request: PersonRequest, path: Path, content_type: str, *, etag: str) -> HttpResponseBase:
+    """A private file of our own encoder. Whoever calls has asked whose it is."""
     response: HttpResponseBase | None = get_conditional_response(request, etag=f'"{etag}"')
     if response is None:
         try:
