@@ -279,6 +279,7 @@ def main() -> None:
     os.environ.update(OFFLINE)
     faulthandler.enable()
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s room %(name)s %(message)s")
+    logging.captureWarnings(True)
     room = Room(Channel(socket.socket(fileno=arguments.fd)))
     Thread(target=room.listen, name="listener", daemon=True).start()
     try:

@@ -74,7 +74,7 @@ def find_checkpoint(name: str) -> tuple[CheckpointSpec, CheckpointFacts]:
     """A starter, a registered checkpoint or a folder, by its name. Raises CommandError, CheckpointError."""
     folders = {starter.name: STARTERS / starter.folder for starter in STARTER_LIST}
     folder = folders.get(name) or _registered(name) or Path(name)
-    if not folder.is_dir() and Path(name).name == name:
+    if name not in folders and not folder.is_dir() and Path(name).name == name:
         known = ", ".join(folders)
         raise CommandError(
             f"There is no checkpoint '{name}'. Use {known}, a registered name or a folder.", returncode=WRONG_WISH
