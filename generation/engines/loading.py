@@ -3,10 +3,9 @@
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
-import diffusers
 import torch
-import transformers
 
 from generation.engines.device import is_out_of_memory
 from generation.engines.errors import CheckpointError, EngineError
@@ -14,11 +13,10 @@ from generation.engines.errors import CheckpointError, EngineError
 logger = logging.getLogger(__name__)
 
 
-def quiet_libraries() -> None:
-    """No progress bars and no advice on the room's output; errors still speak."""
-    for library in (transformers, diffusers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
+def quiet(library: ModuleType) -> None:
+    """No progress bars and no advice on the room's output; errors still speak. For diffusers or transformers."""
+    library.utils.logging.set_verbosity_error()
+    library.utils.logging.disable_progress_bar()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import transformers
 from transformers import AutoTokenizer, JanusForConditionalGeneration, PreTrainedTokenizerBase
 
 from generation.engines.base import CancelToken
@@ -13,7 +14,7 @@ from generation.engines.fragments import Fragment, Kind, Note
 from generation.engines.inspection import MOSAIC_FILE, CheckpointFacts, inspect_checkpoint, require_drawable
 from generation.engines.janus_loop import Sampling, draw_codes
 from generation.engines.janus_prompt import Prompt, PromptWriter
-from generation.engines.loading import bytes_of, quiet_libraries, unusable
+from generation.engines.loading import bytes_of, quiet, unusable
 from generation.engines.mosaic import Mosaic
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
 from generation.engines.precision import choose_dtype
@@ -124,7 +125,7 @@ def _read(
     folder: Path, device: Device, facts: CheckpointFacts
 ) -> tuple[JanusForConditionalGeneration, PreTrainedTokenizerBase]:
     """The network on its device, and its tokenizer; refuses a network of which parts are missing."""
-    quiet_libraries()
+    quiet(transformers)
     network, report = JanusForConditionalGeneration.from_pretrained(
         folder,
         dtype=choose_dtype(device),

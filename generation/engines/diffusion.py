@@ -1,0 +1,182 @@
+"""Pictures from diffusion pipelines: the whole at once, shown as it gets sharper."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+
+from generation.engines.aside import Emit, iterate_aside
+from generation.engines.base import CancelToken
+from generation.engines.device import Device
+from generation.engines.diffusion_latents import CleanLatents
+from generation.engines.diffusion_preview import Previewer
+from generation.engines.errors import CheckpointError, InvalidNumbersError
+from generation.engines.fragments import Fragment, Kind, Note, Pixels
+from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, require_drawable
+from generation.engines.loading import bytes_of, quiet, unusable
+from generation.engines.params import Capability, CheckpointSpec, GenerationParams
+from generation.engines.precision import choose_dtype, require_finite
+from generation.engines.source import open_source
+
+MOST_PREVIEWS = 16
+
+
+class DiffusionEngine:
+    """A diffusers pipeline from a local folder. Pictures of a batch are drawn one after the other, each by its seed."""
+
+    def __init__(self, spec: CheckpointSpec) -> None:
+        self.spec = spec
+        self.capabilities: frozenset[Capability] = frozenset({"text_to_image", "image_to_image"})
+        self._device: Device | None = None
+        self._facts: CheckpointFacts | None = None
+        self._pipelines: dict[Capability, Any] = {}
+        self._previewer: Previewer | None = None
+
+    def load(self, device: Device) -> None:
+        """Read the weights and put them on `device`. Raises CheckpointError, DeviceMemoryError."""
+        folder = Path(self.spec.path)
+        facts = inspect_checkpoint(folder)
+        if facts.family != "diffusion":
+            raise CheckpointError(f"{self.spec.name} is of the family {facts.family}, not diffusion.")
+        with device.memory_errors(f"loading {self.spec.name}"), unusable(self.spec.name):
+            pipeline = _read(folder, device, facts)
+            self._previewer = Previewer.of(pipeline, folder)
+        self._pipelines["text_to_image"] = pipeline
+        self._device, self._facts = device, facts
+        self.capabilities = frozenset(facts.capabilities)
+
+    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note]:
+        """Previews of each picture, then its final. Raises EngineError."""
+        if self._device is None or self._facts is None or not self._pipelines:
+            raise CheckpointError(f"{self.spec.name} is not loaded.")
+        require_drawable(self._facts, params)
+        pipeline = self._pipeline(params.capability)
+        wish = _arguments(params, self._facts.defaults)
+        if _is_too_long(pipeline, params.prompt):
+            yield Note("prompt.truncated", "The prompt is longer than this checkpoint can read; its end was left out.")
+        for index in range(params.count):
+            cancel.raise_if_canceled()
+            with self._device.memory_errors("drawing"):
+                yield from self._draw(pipeline, params, wish, index, cancel)
+
+    def unload(self) -> None:
+        """Drop every reference to tensors."""
+        self._pipelines.clear()
+        self._previewer = None
+
+    def size_bytes(self) -> int:
+        """Of the loaded weights."""
+        parts = (part for pipeline in self._pipelines.values() for part in pipeline.components.values())
+        return bytes_of(part for part in parts if isinstance(part, torch.nn.Module))
+
+    def _pipeline(self, capability: Capability) -> Any:
+        """Another capability is another pipeline around the same networks."""
+        if capability not in self._pipelines:
+            drawn = self._pipelines["text_to_image"]
+            made = diffusers.AutoPipelineForImage2Image.from_pipe(drawn, vae=drawn.vae)
+            made.set_progress_bar_config(disable=True)
+            self._pipelines[capability] = made
+        return self._pipelines[capability]
+
+    def _draw(
+        self, pipeline: Any, params: GenerationParams, wish: dict[str, Any], index: int, cancel: CancelToken
+    ) -> Iterator[Fragment]:
+        """One picture. The scheduler is its own: it has state, and it is listened to."""
+        device, previewer, seed = self._device, self._previewer, params.seed + index
+        assert device is not None and previewer is not None  # noqa: S101 generate has seen to it
+        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+        clean = CleanLatents(pipeline.scheduler)
+        place = _Place(index, seed, params.width, params.height)
+
+        def work(emit: Emit[Fragment]) -> None:
+            def step_ends(running: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+                cancel.raise_if_canceled()
+                emit(None)
+                if _is_shown(step, running.num_timesteps) and clean.latest is not None:
+                    require_finite(clean.latest, f"latent after step {step + 1}")
+                    emit(place.preview(previewer.pixels(clean.latest), step + 1, running.num_timesteps))
+                return tensors
+
+            drawn = pipeline(**wish, generator=device.generator(seed), output_type="np", callback_on_step_end=step_ends)
+            emit(place.final(_pixels(drawn.images[0]), pipeline.num_timesteps))
+
+        yield from iterate_aside(work)
+
+
+@dataclass(slots=True)
+class _Place:
+    """Which picture of the batch, and how many previews of it were made."""
+
+    index: int
+    seed: int
+    width: int
+    height: int
+    previews: int = 0
+
+    def preview(self, pixels: Pixels, step: int, steps: int) -> Fragment:
+        self.previews += 1
+        return self._fragment(Kind.PREVIEW, self.previews - 1, pixels, step, steps)
+
+    def final(self, pixels: Pixels, steps: int) -> Fragment:
+        return self._fragment(Kind.FINAL, 0, pixels, steps, steps)
+
+    def _fragment(self, kind: Kind, sequence: int, pixels: Pixels, step: int, steps: int) -> Fragment:
+        return Fragment(
+            kind, self.index, sequence, 0, 0, self.width, self.height, step, steps, pixels=pixels, seed=self.seed
+        )
+
+
+def _is_shown(step: int, steps: int) -> bool:
+    """Every step of few, MOST_PREVIEWS spread evenly over many, the last one always."""
+    shown = min(steps, MOST_PREVIEWS)
+    return (step + 1) * shown // steps > step * shown // steps
+
+
+def _arguments(params: GenerationParams, defaults: dict[str, float]) -> dict[str, Any]:
+    """What the pipeline is called with, the same for each picture of the batch."""
+    steps = params.steps or int(defaults["steps"])
+    wish: dict[str, Any] = {
+        "prompt": params.prompt,
+        "negative_prompt": params.negative_prompt or None,
+        "guidance_scale": defaults["guidance"] if params.guidance is None else params.guidance,
+    }
+    if params.source is None:
+        return {**wish, "width": params.width, "height": params.height, "num_inference_steps": steps}
+    strength = defaults["strength"] if params.strength is None else params.strength
+    source = open_source(params.source, params.width, params.height)
+    # pipelines draw only the last `strength` of the steps, and refuse when that is none
+    return {**wish, "image": source, "strength": strength, "num_inference_steps": max(steps, math.ceil(1 / strength))}
+
+
+def _pixels(picture: npt.NDArray[np.floating[Any]]) -> Pixels:
+    """Floats 0..1 to bytes. The pipeline has clipped infinities already, not what is no number."""
+    if not np.isfinite(picture).all():
+        raise InvalidNumbersError("The picture decoder gave values that are not finite.")
+    return (picture * 255).round().astype(np.uint8)
+
+
+def _is_too_long(pipeline: Any, prompt: str) -> bool:
+    tokenizer = pipeline.tokenizer
+    return len(tokenizer(prompt, truncation=False).input_ids) > int(tokenizer.model_max_length)
+
+
+def _read(folder: Path, device: Device, facts: CheckpointFacts) -> Any:
+    """The pipeline on its device; only classes that inspection allows come this far."""
+    quiet(diffusers)
+    quiet(transformers)
+    pipeline = getattr(diffusers, facts.class_name).from_pretrained(
+        folder,
+        dtype=choose_dtype(device),
+        use_safetensors=True,
+        local_files_only=True,
+        variant=facts.variant,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device.torch)
