@@ -1,0 +1,137 @@
+"""Stage one: the autoencoder learns to pack the world's pictures into 32 x 32 x 4 numbers and back.
+
+It sees 64-px crops first (four times as many objects per second), whole pictures in the last part of a run, because
+its normalisation looks at the whole canvas. Once a denoiser has been trained on its latents, only the decoder may
+go on learning (`--decoder-only`), or the denoiser's latents would lose their meaning.
+"""
+
+import logging
+import time
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from generation.training.diffusion import networks
+from generation.training.diffusion.muon import Muon, muon_for
+from generation.training.diffusion.progress import (
+    SAVE_SECONDS,
+    SEED,
+    Average,
+    Budget,
+    checkpoint_path,
+    draw,
+    load,
+    noise,
+    save,
+    set_rate,
+)
+from generation.training.world import CANVAS, TILE, World
+
+STAGE = "autoencoder"
+RATE = 3e-3
+CROP, CROPS, WHOLE = 64, 4, 1  # pixels; crops per step; whole pictures per step
+CROP_SHARE = 0.6  # of a run
+EDGES, PRIOR = 0.5, 1e-4
+PLAIN = ("conv_in", "conv_out")
+_log = logging.getLogger(__name__)
+
+
+def to_tensor(pictures: list[np.ndarray[Any, Any]]) -> Tensor:
+    """uint8 pictures as float32 [n, 3, h, w] in -1..1."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
+
+
+def batch(world: World, rng: Random, *, whole: bool) -> Tensor:
+    pictures = []
+    for _ in range(WHOLE if whole else CROPS):
+        picture = world.compose(world.sample(rng))
+        top, left = (0, 0) if whole else (_corner(rng), _corner(rng))
+        side = CANVAS if whole else CROP
+        pictures.append(picture[top : top + side, left : left + side])
+    return to_tensor(pictures)
+
+
+def _corner(rng: Random) -> int:
+    return TILE * rng.randrange((CANVAS - CROP) // TILE + 1)
+
+
+def edges(picture: Tensor) -> tuple[Tensor, Tensor]:
+    return picture[..., 1:] - picture[..., :-1], picture[..., 1:, :] - picture[..., :-1, :]
+
+
+def losses(network: AutoencoderKL, pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What is minimised, and the mean absolute error alone, which people can read."""
+    hidden = network.encode(pictures).latent_dist
+    drawn = network.decode(hidden.sample(generator=generator)).sample
+    error = (drawn - pictures).abs().mean()
+    sharpness = sum(((a - b).abs().mean() for a, b in zip(edges(drawn), edges(pictures), strict=True)), error.new_zeros(()))
+    prior = hidden.kl().mean() / hidden.mean[0].numel()
+    return error + EDGES * sharpness + PRIOR * prior, error.detach()
+
+
+class Run:
+    """The network, its optimiser and average, as they stand after `step` steps."""
+
+    def __init__(self, *, decoder_only: bool = False) -> None:
+        torch.manual_seed(SEED)
+        self.network = networks.autoencoder()
+        self.decoder_only = decoder_only
+        if decoder_only:
+            self.network.encoder.requires_grad_(False)
+        self.optimizer: Muon = muon_for([self.network], RATE, PLAIN)
+        self.average = Average(self.network, keep=0.998)
+        self.step = 0
+        self.curve: list[tuple[int, float]] = []
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "networks": {STAGE: self.network.state_dict()},
+            "averages": {STAGE: self.average.weights},
+            "optimizer": self.optimizer.state_dict(),
+            "decoder_only": self.decoder_only,
+            "step": self.step,
+            "curve": self.curve,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["networks"][STAGE])
+        self.average.weights = state["averages"][STAGE]
+        if state["decoder_only"] == self.decoder_only:
+            self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.curve = state["step"], [tuple(point) for point in state["curve"]]
+
+    def advance(self, world: World, budget: Budget) -> float:
+        """One step; returns the mean absolute error (pixels in -1..1)."""
+        rng = draw(SEED, STAGE, self.step)
+        pictures = batch(world, rng, whole=budget.spent > CROP_SHARE)
+        set_rate(self.optimizer, budget.rate(RATE))
+        loss, error = losses(self.network, pictures, noise(rng))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.average.update(self.network, self.step)
+        self.step += 1
+        budget.taken += 1
+        return float(error)
+
+
+def train(world: World, budget: Budget, *, resume: bool, decoder_only: bool = False) -> Run:
+    run, path = Run(decoder_only=decoder_only), checkpoint_path(STAGE)
+    if resume and path.exists():
+        run.resume(load(path))
+    saved, recent = time.monotonic(), []
+    while budget.spent < 1:
+        recent.append(run.advance(world, budget))
+        if len(recent) == 50:
+            run.curve.append((run.step, sum(recent) / len(recent)))
+            _log.info("step %d  error %.4f  spent %.0f %%", *run.curve[-1], 100 * budget.spent)
+            recent.clear()
+        if time.monotonic() - saved > SAVE_SECONDS:
+            save(path, run.state())
+            saved = time.monotonic()
+    save(path, run.state())
+    return run

@@ -1,0 +1,155 @@
+"""Stage two: the denoiser and its text encoder learn which latents the words mean.
+
+A caption says nearly everything about a picture here, so most steps are taken at high noise, where the words alone
+decide; single objects come first, pairs grow in number. Must not change the autoencoder.
+"""
+
+import logging
+import time
+from random import Random
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from generation.training.diffusion import networks, words
+from generation.training.diffusion.autoencoder import STAGE as AUTOENCODER
+from generation.training.diffusion.latents import Pool, encode
+from generation.training.diffusion.muon import muon_for
+from generation.training.diffusion.progress import (
+    SAVE_SECONDS,
+    SEED,
+    Average,
+    Budget,
+    checkpoint_path,
+    draw,
+    load,
+    noise,
+    save,
+    set_rate,
+    weights_of,
+)
+from generation.training.world import World, caption
+
+STAGE = "denoiser"
+RATE = 2e-3
+BATCH, FRESH = 32, 4  # scenes per step; how many of them are encoded anew and join the pool
+FIRST_POOL = 256  # of each kind
+WORDLESS = 0.1  # share of empty captions, which guidance needs
+PAIRS_FROM, PAIRS_TO, PAIRS_STEPS = 0.2, 0.5, 3000
+HIGH_NOISE = 2.0  # 1 would draw all noise levels alike
+PLAIN = ("conv_in", "conv_out", "embedding.weight")
+_log = logging.getLogger(__name__)
+
+
+def pair_share(step: int) -> float:
+    return PAIRS_FROM + (PAIRS_TO - PAIRS_FROM) * min(1.0, step / PAIRS_STEPS)
+
+
+def settled_autoencoder(world: World) -> tuple[AutoencoderKL, int]:
+    """The averaged autoencoder with white latents, and its step, by which cached latents are told apart."""
+    state = load(checkpoint_path(AUTOENCODER))
+    network = networks.autoencoder()
+    network.load_state_dict(weights_of(state, AUTOENCODER))
+    network.requires_grad_(False)
+    rng = draw(SEED, "whiten", 0)
+    networks.whiten(network, encode(network, world, [world.sample(rng) for _ in range(200)]))
+    return network, state["step"]
+
+
+class Run:
+    """Denoiser, text encoder, optimiser and averages, as they stand after `step` steps."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        torch.manual_seed(SEED)
+        self.tokenizer = tokenizer
+        self.networks: dict[str, nn.Module] = {
+            "unet": networks.denoiser(),
+            "text_encoder": networks.text_encoder(tokenizer.eos_token_id),
+        }
+        self.optimizer = muon_for(self.networks.values(), RATE, PLAIN)
+        self.averages = {name: Average(network, keep=0.998) for name, network in self.networks.items()}
+        self.alphas = networks.scheduler().alphas_cumprod
+        self.step = 0
+        self.curve: list[tuple[int, float]] = []
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "networks": {name: network.state_dict() for name, network in self.networks.items()},
+            "averages": {name: average.weights for name, average in self.averages.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "curve": self.curve,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        for name, network in self.networks.items():
+            network.load_state_dict(state["networks"][name])
+            self.averages[name].weights = state["averages"][name]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.curve = state["step"], [tuple(point) for point in state["curve"]]
+
+    def advance(self, pool: Pool, budget: Budget) -> float:
+        """One step; returns its loss."""
+        rng = draw(SEED, STAGE, self.step)
+        share = pair_share(self.step)
+        for pair in (False, True):
+            if len(pool.scenes[pair]) < FIRST_POOL or (rng.random() < share) is pair:
+                pool.grow(rng, FRESH, pair=pair)
+        scenes, latents = pool.draw(rng, [rng.random() < share for _ in range(BATCH)])
+        texts = ["" if rng.random() < WORDLESS else caption(scene, rng) for scene in scenes]
+        set_rate(self.optimizer, budget.rate(RATE))
+        loss = self.loss(latents, texts, rng)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        for name, network in self.networks.items():
+            self.averages[name].update(network, self.step)
+        self.step += 1
+        budget.taken += 1
+        return float(loss.detach())
+
+    def loss(self, latents: Tensor, texts: list[str], rng: Random) -> Tensor:
+        """Mean squared error of the velocity, which at full noise is that of the picture itself."""
+        times = noise_levels(len(latents), rng)
+        signal = self.alphas[times].sqrt()[:, None, None, None]
+        spread = (1 - self.alphas[times]).sqrt()[:, None, None, None]
+        grain = torch.randn(latents.shape, generator=noise(rng))
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, max_length=words.LENGTH, return_tensors="pt")
+        hidden = self.networks["text_encoder"](tokens.input_ids)[0]
+        velocity = self.networks["unet"](signal * latents + spread * grain, times, hidden).sample
+        return (velocity - (signal * grain - spread * latents)).square().mean()
+
+
+def noise_levels(count: int, rng: Random) -> Tensor:
+    """One from each of `count` equal slices, so that a small batch still sees them all; most of them noisy."""
+    places = [((place + rng.random()) / count) ** HIGH_NOISE for place in range(count)]
+    levels = [networks.TRAIN_STEPS - 1 - int(place * (networks.TRAIN_STEPS - 1)) for place in places]
+    rng.shuffle(levels)
+    return torch.tensor(levels)
+
+
+def train(world: World, budget: Budget, *, resume: bool) -> Run:
+    path = checkpoint_path(STAGE)
+    run = Run(words.tokenizer(path.parent / "tokenizer"))
+    if resume and path.exists():
+        run.resume(load(path))
+    network, mark = settled_autoencoder(world)
+    pool, pool_path = Pool(world, network), path.with_name("latents.pt")
+    pool.load(pool_path, mark)
+    saved, recent = time.monotonic(), []
+    while budget.spent < 1:
+        recent.append(run.advance(pool, budget))
+        if len(recent) == 50:
+            run.curve.append((run.step, sum(recent) / len(recent)))
+            _log.info("step %d  loss %.4f  spent %.0f %%", *run.curve[-1], 100 * budget.spent)
+            recent.clear()
+        if time.monotonic() - saved > SAVE_SECONDS:
+            save(path, run.state())
+            pool.save(pool_path, mark)
+            saved = time.monotonic()
+    save(path, run.state())
+    pool.save(pool_path, mark)
+    return run

@@ -1,0 +1,82 @@
+"""Look at what was trained: a contact sheet for people and the judge's count for machines, from the exported folder.
+
+Only stock loading is used, so what is seen here is what everybody gets. Must not touch checkpoints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image, ImageDraw
+
+from generation.training.diffusion.export import GUIDANCE, STEPS
+from generation.training.world import Scene, World, judge, plain_caption
+
+COLUMNS, LABEL, EDGE = 4, 14, 128
+PROMPTS = (
+    "cat on blue",
+    "red apple on white",
+    "a picture of a dog on yellow",
+    "rocket on black",
+    "pizza on teal",
+    "house on green",
+    "penguin on pink",
+    "guitar on orange",
+    "owl on purple",
+    "a small frog on white",
+    "sunflower on gray",
+    "robot on brown",
+    "cat left of pizza on blue",
+    "dog above car on white",
+    "a rocket to the right of a castle on black",
+    "tree below star on pink",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Shares of right answers over held-out scenes."""
+
+    pictures: int
+    nouns: float
+    grounds: float
+
+
+def load(folder: Path) -> StableDiffusionPipeline:
+    pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def paint(pipe: StableDiffusionPipeline, prompts: Sequence[str], seed: int = 0, **options: Any) -> list[Image.Image]:
+    """One picture a prompt; each has its own generator, so the company it is drawn in does not matter."""
+    wanted = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, **options}
+    dice = [torch.Generator().manual_seed(seed + number) for number in range(len(prompts))]
+    pictures: list[Image.Image] = pipe(list(prompts), generator=dice, **wanted).images
+    return pictures
+
+
+def sheet(pictures: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
+    rows = -(-len(pictures) // COLUMNS)
+    whole = Image.new("RGB", (COLUMNS * (EDGE + 4), rows * (EDGE + LABEL + 4)), "white")
+    pen = ImageDraw.Draw(whole)
+    for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        left, top = number % COLUMNS * (EDGE + 4) + 2, number // COLUMNS * (EDGE + LABEL + 4)
+        pen.text((left, top), label[:24], fill="black")
+        whole.paste(picture, (left, top + LABEL))
+    return whole
+
+
+def score(pipe: StableDiffusionPipeline, world: World, count: int, *, pair: bool, **options: Any) -> Score:
+    """The judge's opinion on `count` scenes that training never saw."""
+    rng = Random(7)  # noqa: S311 - which scenes are asked, no secret
+    scenes: list[Scene] = [world.sample_held_out(rng, pair=pair) for _ in range(count)]
+    pictures = paint(pipe, [plain_caption(scene) for scene in scenes], **options)
+    verdicts = [judge(world, np.asarray(p), scene) for p, scene in zip(pictures, scenes, strict=True)]
+    nouns = sum(verdict.nouns_right for verdict in verdicts) / count
+    return Score(count, nouns, sum(verdict.ground_right for verdict in verdicts) / count)

@@ -1,0 +1,97 @@
+"""One run of training: its clock, its learning rate, its averaged weights and its checkpoint on disk.
+
+A checkpoint is everything a later run needs to go on; it is renamed into place, so a kill never leaves half a file.
+Every random draw follows from the seed and the step, so there is no generator state to keep.
+Must not know what is being trained.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from generation.training.world import training_dir
+
+SEED = 20261123
+WARM_UP = 40  # steps
+DECAY = 0.3  # the last share of a run, in which the rate falls to zero: the next run simply warms up again
+SAVE_SECONDS = 90.0
+_log = logging.getLogger(__name__)
+
+
+def checkpoint_path(stage: str) -> Path:
+    return training_dir() / "diffusion" / f"{stage}.pt"
+
+
+@dataclass(slots=True)
+class Budget:
+    """How long one run may train: minutes by the clock, or steps (for tests, which must not depend on speed)."""
+
+    minutes: float
+    steps: int | None = None
+    begun: float = field(default_factory=time.monotonic)
+    taken: int = 0
+
+    @property
+    def spent(self) -> float:
+        """0 at the start, 1 when it is over."""
+        if self.steps is not None:
+            return self.taken / self.steps
+        return (time.monotonic() - self.begun) / (60 * self.minutes)
+
+    def rate(self, highest: float) -> float:
+        left = max(0.0, 1 - self.spent)
+        return highest * min(1.0, (self.taken + 1) / WARM_UP) * min(1.0, left / DECAY)
+
+
+class Average:
+    """An exponential moving average of the weights: what is exported and looked at."""
+
+    def __init__(self, network: nn.Module, keep: float) -> None:
+        self.keep = keep
+        self.weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        keep = min(self.keep, (step + 1) / (step + 10))  # short memory at first: the first weights are noise
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                self.weights[name].lerp_(tensor, 1 - keep)
+
+
+def draw(seed: int, stage: str, step: int) -> Random:
+    """The random numbers of one step, the same in every run."""
+    return Random(f"{seed}/{stage}/{step}")  # noqa: S311 - training data, no secret
+
+
+def noise(rng: Random) -> torch.Generator:
+    return torch.Generator().manual_seed(rng.getrandbits(63))
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    torch.save(dict(state), unfinished)
+    unfinished.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def weights_of(state: Mapping[str, Any], name: str, *, averaged: bool = True) -> dict[str, Tensor]:
+    """One network's weights out of a checkpoint."""
+    return dict(state["averages" if averaged else "networks"][name])
