@@ -98,7 +98,8 @@ class Stream {
   /** Ask for what a card lacks, at most once a second, and again while it still lacks something. */
   ask(card) {
     if (!card || card.isFinal || this.asked.has(card.id)) return;
-    this.connection.say(card.resume());
+    // Without a connection there is nothing to ask: the snapshot that comes first tells what is lacking.
+    if (!this.connection.say(card.resume())) return;
     this.asked.set(card.id, setTimeout(() => this.askAgain(card), RESUME_MILLISECONDS));
   }
 

@@ -1,0 +1,101 @@
+"""The live store: newest preview only, a new attempt clears, late workers are ignored, a full disk is no failure."""
+
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from generation import live
+from generation.engines.fragments import Kind
+from generation.events import FRAME_LIMIT, HEADER, Frame
+
+REQUEST = uuid.UUID("0190b7a4-0000-4000-8000-000000000001")
+
+
+def fragment(sequence: int, *, index: int = 0, attempt: int = 1, data: bytes = b"webp") -> Frame:
+    return Frame(Kind.FRAGMENT, REQUEST, attempt, index, sequence, 0, sequence * 8, 64, 8, 64, 64, sequence, 8, data)
+
+
+def preview(sequence: int, *, index: int = 0, attempt: int = 1) -> Frame:
+    return replace(fragment(sequence, index=index, attempt=attempt), kind=Kind.PREVIEW)
+
+
+def stored() -> list[tuple[str, int, int]]:
+    found = [Frame.unpack(packed) for packed in live.frames(REQUEST)]
+    return [(str(frame.kind), frame.index, frame.sequence) for frame in found]
+
+
+def test_frames_come_back_as_they_were() -> None:
+    live.keep(REQUEST, fragment(0, data=b"\x00\xff" * 1000))
+    assert live.frames(REQUEST) == [fragment(0, data=b"\x00\xff" * 1000).pack()]
+
+
+def test_only_the_newest_preview_of_each_picture_is_kept() -> None:
+    for sequence in range(3):
+        for index in range(2):
+            live.keep(REQUEST, preview(sequence, index=index))
+    live.keep(REQUEST, fragment(0))
+    assert stored() == [("fragment", 0, 0), ("preview", 0, 2), ("preview", 1, 2)]
+
+
+def test_a_new_attempt_clears_the_old_one_and_a_late_worker_is_ignored() -> None:
+    live.keep(REQUEST, fragment(0))
+    live.keep(REQUEST, fragment(0, attempt=2))
+    live.keep(REQUEST, fragment(1, attempt=1))
+    assert [Frame.unpack(packed).attempt for packed in live.frames(REQUEST)] == [2]
+
+
+def test_missing_starts_where_the_reader_is() -> None:
+    for sequence in range(12):
+        live.keep(REQUEST, fragment(sequence))
+
+    def numbers(attempt: int, have: int, limit: int | None) -> list[int]:
+        packed = live.missing(REQUEST, attempt=attempt, have={(Kind.FRAGMENT, 0): have}, limit=limit)
+        return [Frame.unpack(data).sequence for data in packed]
+
+    assert numbers(1, 9, None) == [9, 10, 11]
+    assert numbers(1, 2, 3) == [2, 3, 4]
+    assert numbers(0, 9, 2) == [0, 1]
+
+
+def test_drop_and_sweep_forget(stage: Path) -> None:
+    other = uuid.uuid4()
+    live.keep(REQUEST, fragment(0))
+    live.keep(other, fragment(0))
+    live.sweep({other})
+    assert live.frames(REQUEST) == []
+    live.drop(other)
+    live.drop(other)
+    assert list((stage / "live").iterdir()) == []
+    live.sweep([])
+
+
+def test_the_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "BYTES_LIMIT", 5000)
+    for sequence in range(10):
+        live.keep(REQUEST, fragment(sequence, data=bytes(1000)))
+    assert sum(map(len, live.frames(REQUEST))) <= 5000
+
+
+def test_a_disk_that_refuses_fails_nobody(stage: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (stage / "live").write_text("a file where the folder should be")
+    live.keep(REQUEST, fragment(0))
+    assert "was not kept" in caplog.text
+    assert live.frames(REQUEST) == []
+
+
+def test_a_frame_survives_the_journey_and_rubbish_does_not() -> None:
+    frame = Frame(Kind.PREVIEW, REQUEST, 2, 3, 2**32 - 1, 65535, 1, 2, 3, 4, 5, 6, 65535, b"x")
+    assert Frame.unpack(frame.pack()) == frame
+    assert HEADER.size == 44
+    assert len(fragment(0, data=bytes(240 * 1024)).pack()) < FRAME_LIMIT
+    for rubbish in (
+        b"",
+        b"TF",
+        b"XX" + frame.pack()[2:],
+        b"TF\x02" + frame.pack()[3:],
+        b"TF\x01\x09" + frame.pack()[4:],
+    ):
+        with pytest.raises(ValueError):
+            Frame.unpack(rubbish)

@@ -1,0 +1,236 @@
+"""stream.js in a real browser: whatever is lost, doubled or reordered, the canvas never shows a wrong picture."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests import browser as chromium
+from tests.generation.stage import BAND, CARD, PAYLOAD, REQUEST, Stage, band, encode, picture, preview
+
+pytestmark = pytest.mark.browser
+BANDS = range(8)
+CONNECTION = "document.querySelector('[data-stream-connection]')"
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Browser]:
+    path = chromium.installed()
+    if path is None:
+        pytest.skip(chromium.HINT)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=chromium.ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def stage(chrome: Browser) -> Iterator[Stage]:
+    page = chrome.new_page()
+    made = Stage(page, CARD.format(id=REQUEST, state="running"))
+    made.until(resumed=1)
+    made.heard.clear()
+    yield made
+    assert [error for error in made.errors if "404" not in error] == []
+    page.close()
+
+
+def test_fragments_appear_in_order_and_are_acknowledged(stage: Stage) -> None:
+    cat = picture(1)
+    for sequence in BANDS:
+        stage.send(band(cat, sequence))
+        stage.until(acked=sequence + 1)
+        rows = (sequence + 1) * BAND
+        assert np.array_equal(stage.canvas()[:rows], cat[:rows])
+        assert not stage.canvas()[rows:].any()
+    assert (stage.data("paints"), stage.data("step"), stage.data("steps")) == ("8", "8", "8")
+    assert stage.page.locator("[data-request-progress-text]").text_content() == "Step 8 of 8"
+    assert stage.page.locator("progress").evaluate("bar => bar.value") == 100
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_reordered_and_doubled_fragments_give_the_right_picture(stage: Stage, seed: int) -> None:
+    cat, dice = picture(seed), random.Random(seed)  # noqa: S311 a shuffle for a test
+    frames = [band(cat, sequence) for sequence in BANDS] * 2
+    dice.shuffle(frames)
+    stage.send(*frames)
+    stage.until(acked=16)
+    assert np.array_equal(stage.canvas(), cat)
+    assert stage.data("paints") == "8"
+
+
+def test_a_lost_fragment_is_asked_for_and_nothing_is_painted_beyond_the_gap(stage: Stage) -> None:
+    cat = picture(2)
+    stage.send(*[band(cat, sequence) for sequence in BANDS if sequence != 3])
+    stage.until(acked=7, resumed=1)
+    assert np.array_equal(stage.canvas()[: 3 * BAND], cat[: 3 * BAND])
+    assert not stage.canvas()[3 * BAND :].any()
+    assert stage.resumes()[0] == {"type": "resume", "request": REQUEST, "attempt": 1, "have": {"0": 3}}
+    stage.until(resumed=2)
+    stage.send(*[band(cat, sequence) for sequence in BANDS if sequence >= 3])
+    stage.until(acked=12)
+    assert np.array_equal(stage.canvas(), cat)
+
+
+def test_previews_sharpen_and_an_older_one_never_comes_back(stage: Stage) -> None:
+    final = picture(3)
+    stage.send(preview(picture(4, 8, 8), 0), preview(final, 2), preview(picture(5, 16, 16), 1), preview(final, 2))
+    stage.until(acked=4)
+    assert np.array_equal(stage.canvas(), final)
+    assert stage.data("paints") == "2"
+
+
+def test_a_small_preview_covers_the_whole_canvas_smoothly(stage: Stage) -> None:
+    small = np.zeros((8, 8, 3), dtype=np.uint8)
+    small[:, 4:] = 255
+    stage.send(preview(small, 0))
+    stage.until(acked=1)
+    row = stage.canvas()[32, :, 0]
+    assert (row[0], row[-1]) == (0, 255)
+    assert len(set(row.tolist())) > 2, "without smoothing there would be two values"
+
+
+def test_a_preview_never_paints_over_fragments(stage: Stage) -> None:
+    cat = picture(6)
+    stage.send(band(cat, 0), preview(picture(7), 0), band(cat, 1))
+    stage.until(acked=3)
+    assert np.array_equal(stage.canvas()[: 2 * BAND], cat[: 2 * BAND])
+    assert not stage.canvas()[2 * BAND :].any()
+
+
+def test_a_new_attempt_clears_and_an_old_one_is_silent(stage: Stage) -> None:
+    old, new = picture(8), picture(9)
+    stage.send(*[band(old, sequence) for sequence in range(4)])
+    stage.send(band(new, 0, attempt=2), band(old, 4), preview(old, 9), band(old, 0, attempt=1))
+    stage.until(acked=8)
+    assert np.array_equal(stage.canvas()[:BAND], new[:BAND])
+    assert not stage.canvas()[BAND:].any()
+
+
+def test_a_new_attempt_told_by_text_clears_too(stage: Stage) -> None:
+    stage.send(band(picture(8), 0))
+    stage.until(acked=1)
+    stage.state("loading", attempt=2, version=3)
+    stage.wait("() => document.querySelector('article').dataset.attempt === '2'")
+    assert not stage.canvas().any()
+
+
+def test_broken_bytes_are_asked_for_again(stage: Stage) -> None:
+    cat = picture(10)
+    good = [band(cat, sequence) for sequence in BANDS]
+    stage.send(good[0], good[1][:60] + b"rubbish", good[2], b"TFx", b"")
+    stage.until(acked=5, resumed=1)
+    assert stage.resumes()[-1]["have"] == {"0": 0}
+    stage.send(*good)
+    stage.until(acked=13)
+    assert np.array_equal(stage.canvas(), cat)
+
+
+def finish(stage: Stage, name: str = "/picture.png", **more: object) -> None:
+    image = {"id": "x", "index": 0, "url": name, "thumb": name, "page": "/page/", "width": 64, "height": 64}
+    stage.state("completed", version=5, images=[image], **more)
+
+
+def test_the_final_replaces_all_in_one_go_and_nothing_is_painted_after(stage: Stage) -> None:
+    drawn, final = picture(11), picture(12)
+    stage.files["/picture.png"] = encode(final, "PNG")
+    stage.page.evaluate(
+        "() => { window.ends = 0; document.addEventListener('tessera:final', () => { window.ends += 1; }); }"
+    )
+    stage.send(*[band(drawn, sequence) for sequence in range(5)])
+    finish(stage)
+    stage.send(*[band(drawn, sequence) for sequence in range(5, 8)], band(drawn, 0, attempt=2))
+    finish(stage)
+    stage.wait("() => window.ends > 0")
+    stage.until(acked=9)
+    assert np.array_equal(stage.canvas(), final)
+    assert stage.data("final") == "true"
+    assert stage.page.evaluate("window.ends") == 1
+    assert stage.page.locator("[data-picture-link]").get_attribute("href") == "/page/"
+    assert stage.page.locator("[data-request-state]").text_content() == "Done"
+    assert not stage.page.locator("[data-request-cancel]").is_visible()
+
+
+def test_a_final_that_cannot_be_loaded_keeps_what_was_drawn_and_still_ends(stage: Stage) -> None:
+    drawn = picture(13)
+    stage.page.evaluate("() => document.addEventListener('tessera:final', () => { window.ended = true; })")
+    stage.send(*[band(drawn, sequence) for sequence in BANDS])
+    finish(stage, "/gone.png")
+    stage.wait("() => window.ended")
+    assert np.array_equal(stage.canvas(), drawn)
+    assert stage.data("final") is None
+
+
+def test_failure_tells_the_reason_and_offers_another_try(stage: Stage) -> None:
+    error = {"code": "out_of_memory", "message": "The device has not enough memory.", "hint": "Draw it smaller."}
+    stage.state("failed", version=4, error=error)
+    stage.wait("() => document.querySelector('article').dataset.state === 'failed'")
+    assert stage.page.locator("[data-request-error-message]").text_content() == error["message"]
+    assert stage.page.locator("[data-request-error-hint]").is_visible()
+    assert stage.page.locator("[data-request-retry]").is_visible()
+    assert stage.page.locator("[data-request-cancel]").is_disabled()
+    assert stage.page.locator("[data-stream-announcer]").text_content() == f"Failed: {error['message']}"
+
+
+def test_an_older_state_is_ignored_and_the_place_is_told_in_words(stage: Stage) -> None:
+    stage.state("queued", version=3, position=2)
+    stage.state("running", version=2)
+    stage.wait("() => document.querySelector('[data-request-position]').textContent === '2nd in the queue'")
+    assert stage.page.locator("article").get_attribute("data-state") == "queued"
+    stage.tell(type="queue.position", positions={REQUEST: 1})
+    stage.wait("() => document.querySelector('[data-request-position]').textContent === 'Next in the queue'")
+
+
+def test_a_lost_connection_is_shown_and_comes_back_with_what_was_missed(stage: Stage) -> None:
+    cat = picture(14)
+    stage.send(band(cat, 0))
+    stage.until(acked=1)
+    stage.sockets[-1].close(code=1011)
+    stage.wait(f"() => {CONNECTION}.dataset.state === 'lost' && !{CONNECTION}.hidden")
+    stage.wait(f"() => {CONNECTION}.hidden")
+    assert len(stage.sockets) == 2
+    stage.send(*[band(cat, sequence) for sequence in BANDS])
+    stage.until(acked=8)
+    assert np.array_equal(stage.canvas(), cat)
+
+
+def test_logged_out_tries_once_more_and_then_stays_away(stage: Stage) -> None:
+    stage.sockets[-1].close(code=4401)
+    stage.wait(f"() => {CONNECTION}.dataset.state === 'lost'")
+    stage.wait(f"() => {CONNECTION}.hidden")
+    assert len(stage.sockets) == 2, "a session that holds gets in again"
+    stage.page.route_web_socket("**/ws/studio/", lambda socket: socket.close(code=4401))
+    stage.sockets[-1].close(code=4401)
+    stage.wait(f"() => {CONNECTION}.dataset.state === 'closed'")
+    assert "Log in" in str(stage.page.locator("[data-stream-connection]").text_content())
+
+
+def test_an_open_card_that_the_snapshot_does_not_name_is_asked_for(stage: Stage) -> None:
+    stage.page.wait_for_timeout(1100)
+    stage.tell(type="snapshot", requests=[], positions={})
+    stage.until(resumed=1)
+
+
+def test_a_card_that_comes_later_gets_what_was_drawn_and_a_missing_one_is_told(stage: Stage) -> None:
+    other = REQUEST[:-1] + "b"
+    stage.page.evaluate(
+        "() => document.addEventListener('tessera:missing', ({detail}) => { window.missing = detail.id; })"
+    )
+    stage.tell(type="request.state", request={**PAYLOAD, "id": other})
+    stage.wait(f"() => window.missing === '{other}'")
+    card = CARD.format(id=other, state="running")
+    stage.page.evaluate("card => document.querySelector('section').insertAdjacentHTML('beforeend', card)", card)
+    stage.until(resumed=1)
+    assert stage.resumes()[-1]["request"] == other
+
+
+def test_words_and_waits(stage: Stage) -> None:
+    script = """async () => { const { placeWords, backoff } = await import("/static/frames.js");
+    return [[0, 1, 2, 3, 4, 11, 12, 13, 21, 22, 111].map(placeWords), [0, 3, 50].map((n) => backoff(n, 1))]; }"""
+    words, waits = stage.page.evaluate(script)
+    assert words == ["", "Next in the queue"] + [
+        f"{place} in the queue" for place in ("2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "111th")
+    ]
+    assert waits == [500, 4000, 30000]
