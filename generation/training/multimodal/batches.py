@@ -29,13 +29,22 @@ class Batch:
     codes: Tensor
 
 
-def sample_batch(codebook: Codebook, tokenizer: PreTrainedTokenizerFast, rng: Random, size: int) -> Batch:
-    """`size` scenes that training may see, with their captions."""
-    scenes = [codebook.world.sample(rng) for _ in range(size)]
-    prompts = [prompt_tokens(tokenizer, caption(scene, rng)) for scene in scenes]
-    prompts = [emptied(prompt) if rng.random() < EMPTIED else prompt for prompt in prompts]
-    padded, mask = pad_left(prompts)
-    return Batch(padded, mask, encode_scenes(codebook, scenes))
+def sample_batches(
+    codebook: Codebook, tokenizer: PreTrainedTokenizerFast, rng: Random, size: int, count: int = 4
+) -> list[Batch]:
+    """`count` batches of `size` scenes that training may see, prompts of like length together to pad less."""
+    drawn = []
+    for _ in range(size * count):
+        scene = codebook.world.sample(rng)
+        prompt = prompt_tokens(tokenizer, caption(scene, rng))
+        drawn.append((emptied(prompt) if rng.random() < EMPTIED else prompt, scene))
+    drawn.sort(key=lambda pair: len(pair[0]))
+    batches = []
+    for start in range(0, len(drawn), size):
+        prompts, scenes = zip(*drawn[start : start + size], strict=True)
+        batches.append(Batch(*pad_left(prompts), encode_scenes(codebook, scenes)))
+    rng.shuffle(batches)
+    return batches
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:

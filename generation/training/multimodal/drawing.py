@@ -3,6 +3,7 @@
 The plain reference loop, kept simple; the portal's engine has its own, faster one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -17,7 +18,6 @@ from generation.training.multimodal.batches import Batch, encode_scenes, pad_lef
 from generation.training.multimodal.codebook import Codebook
 from generation.training.world import Scene, plain_caption
 
-EMPTY_SHARE = 0.4
 TILES_RIGHT = 0.9  # of an object's tiles, for the object to count
 
 
@@ -30,21 +30,30 @@ class Score:
     tiles: float
 
 
-def code_loss(model: JanusForConditionalGeneration, batch: Batch, empty: int, share: float = EMPTY_SHARE) -> Tensor:
+def code_loss(
+    model: JanusForConditionalGeneration, batch: Batch, empty: int, places: float = 0.3, others: float = 0.25
+) -> Tensor:
     """Mean cross-entropy of the picture's codes; the prompt is given, not learned.
 
-    The head over all codes is a third of the cost and every second place is empty: only a `share` of the empty
-    places is scored, each counting for the ones left out.
+    The head over all codes would be a third of the cost. Every second place is empty: only a share of those `places`
+    is scored, each counting for the ones left out. And only a share of the `others`, codes that no picture of this
+    batch holds, is compared with, raised by what was left out, so that the softmax' sum is right on average.
     """
-    inner = model.model
+    inner, head = model.model, model.model.generation_head
     words = inner.language_model.embed_tokens(batch.prompts)
     drawn = model.prepare_embeddings_for_image_generation(batch.codes[:, :-1])
     mask = torch.cat([batch.mask, torch.ones_like(batch.codes[:, :-1])], dim=1)
     hidden = inner.language_model(inputs_embeds=torch.cat([words, drawn], dim=1), attention_mask=mask, use_cache=False)
-    weights = torch.where(batch.codes == empty, (torch.rand(batch.codes.shape) < share) / share, 1.0)
+    weights = torch.where(batch.codes == empty, (torch.rand(batch.codes.shape) < places) / places, 1.0)
     chosen = weights > 0
-    logits = inner.generation_head(hidden.last_hidden_state[:, -batch.codes.shape[1] :][chosen])
-    losses = functional.cross_entropy(logits, batch.codes[chosen], reduction="none")
+    targets = batch.codes[chosen]
+    present = torch.zeros(head.vision_head.out_features, dtype=torch.bool)
+    present[targets] = True
+    rows = (present | (torch.rand(len(present)) < others)).nonzero().squeeze(1)
+    raised = torch.where(present[rows], 0.0, -math.log(others))
+    features = head.activation_fn(head.proj_out(hidden.last_hidden_state[:, -batch.codes.shape[1] :][chosen]))
+    logits = functional.linear(features, head.vision_head.weight[rows], head.vision_head.bias[rows] + raised)
+    losses = functional.cross_entropy(logits, torch.searchsorted(rows, targets), reduction="none")
     return (losses * weights[chosen]).sum() / batch.codes.numel()
 
 

@@ -19,7 +19,7 @@ from torch.optim import AdamW, Optimizer
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from generation.training.multimodal.architecture import build_model, drawing_parameters
-from generation.training.multimodal.batches import sample_batch
+from generation.training.multimodal.batches import Batch, sample_batches
 from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.drawing import code_loss, held_out_scenes, score
 from generation.training.multimodal.muon import Muon
@@ -46,7 +46,7 @@ class Plan:
     cooldown: float = 0.25  # share of the run in which the rate falls to a twentieth
     average: float = 0.998
     save_minutes: float = 4.0
-    score_minutes: float = 6.0
+    score_minutes: float = 10.0
     score_prompts: int = 24
     seed: int = 7
 
@@ -66,6 +66,7 @@ class Trainer:
     pictures: int = 0
     minutes: float = 0.0  # trained in all, over resumes
     losses: list[float] = field(default_factory=list)
+    waiting: list[Batch] = field(default_factory=list)
 
     def train(self) -> None:
         """Run for `plan.minutes`, then save; stop it whenever you like and resume."""
@@ -94,8 +95,9 @@ class Trainer:
 
     def train_step(self, share: float = 1.0) -> float:
         """One batch; `share` scales the learning rates."""
-        batch = sample_batch(self.codebook, self.tokenizer, self.rng, self.plan.batch)
-        loss = code_loss(self.model, batch, self.codebook.mosaic.empty)
+        if not self.waiting:
+            self.waiting = sample_batches(self.codebook, self.tokenizer, self.rng, self.plan.batch)
+        loss = code_loss(self.model, self.waiting.pop(), self.codebook.mosaic.empty)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(list(drawing_parameters(self.model).values()), 1.0)
         for optimizer in self.optimizers:
@@ -158,6 +160,7 @@ class Trainer:
                 "pictures": self.pictures,
                 "minutes": self.minutes,
                 "losses": self.losses,
+                "waiting": [[batch.prompts, batch.mask, batch.codes] for batch in self.waiting],
             },
             unfinished,
         )
@@ -178,6 +181,7 @@ class Trainer:
         torch.set_rng_state(state["torch_rng"])
         self.step, self.pictures = state["step"], state["pictures"]
         self.minutes, self.losses = state["minutes"], list(state["losses"])
+        self.waiting = [Batch(*tensors) for tensors in state.get("waiting", [])]
 
 
 def rate_share(plan: Plan, step: int, gone: float) -> float:
