@@ -36,7 +36,7 @@ from generation.training.world import World, caption
 STAGE = "denoiser"
 RATE = 2e-3
 BATCH, FRESH = 32, 4  # scenes per step; how many of them are encoded anew and join the pool
-FIRST_POOL = 256  # of each kind
+FIRST_POOL = 128  # of each kind
 WORDLESS = 0.1  # share of empty captions, which guidance needs
 PAIRS_FROM, PAIRS_TO, PAIRS_STEPS = 0.2, 0.5, 3000
 HIGH_NOISE = 2.0  # 1 would draw all noise levels alike

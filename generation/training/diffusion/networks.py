@@ -115,6 +115,7 @@ def scheduler() -> DDIMScheduler:
         prediction_type="v_prediction",
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
+        steps_offset=1,  # unused when trailing, but stock pipelines warn about 0
         clip_sample=False,
         set_alpha_to_one=True,
     )
