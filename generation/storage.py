@@ -88,7 +88,10 @@ def write_atomic(target: Path, data: bytes) -> None:
 
 def delete(relative: str) -> None:
     """Remove a picture and its thumbnail. Harmless when they are gone."""
-    shutil.rmtree(path(relative).parent, ignore_errors=True)
+    folder = path(relative).parent
+    # A row with another path (empty, say) must not take the whole media folder along.
+    if folder.parent.parent == path(IMAGES) and folder.name != "..":
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def delete_on_commit(relative: str) -> None:
@@ -110,5 +113,6 @@ def _thumbnail(png: bytes) -> tuple[bytes, tuple[int, int]]:
         small = picture.convert("RGB")
     small.thumbnail((THUMB_EDGE, THUMB_EDGE))
     data = io.BytesIO()
-    small.save(data, "WEBP", quality=90)
+    # A small picture is shown enlarged, so its thumbnail must not add the blots of a lossy one.
+    small.save(data, "WEBP", quality=90, lossless=max(size) <= THUMB_EDGE)
     return data.getvalue(), size

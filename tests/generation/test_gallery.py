@@ -69,6 +69,7 @@ def test_who_may_delete_and_restore(
     trash, restore = (reverse(door, args=[image.pk]) for door in ("image_trash", "image_restore"))
     refused = [(login(person).post(trash).status_code, person.name) for person in (bob, charlie, olga)]
     assert refused == [(403, "Bob"), (404, "Charlie"), (404, "Olga")]
+    assert "Ask a manager" in login(bob).post(trash).content.decode()
     assert Client().post(trash).status_code == 302
     image.refresh_from_db()
     assert image.trashed_at is None

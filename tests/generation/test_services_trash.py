@@ -5,6 +5,7 @@ import datetime
 import pytest
 from django.db import transaction
 from django.utils import timezone
+from PIL import Image as Picture
 
 from accounts.models import User
 from core.errors import NotAllowedError
@@ -97,3 +98,16 @@ def test_a_request_outlives_the_picture_that_it_used(alice: User, project: Proje
     assert trash.trash_purge() == 1
     request.refresh_from_db()
     assert request.source_image is None
+
+
+@pytest.mark.parametrize("file", ["", "x.png", "images/x.png", "images/ab/x.png", "../x.png", "images/ab/../x.png"])
+def test_a_row_with_a_strange_path_takes_nothing_along(project: Project, file: str) -> None:
+    image = pictures.image(project=project)
+    storage.delete(file)
+    assert storage.picture_path(image).exists()
+
+
+def test_the_thumbnail_of_a_small_picture_is_exact(project: Project) -> None:
+    image = pictures.image(project=project, width=32, height=32)
+    with Picture.open(storage.picture_path(image)) as picture, Picture.open(storage.thumb_path(image)) as thumb:
+        assert picture.convert("RGB").tobytes() == thumb.convert("RGB").tobytes()
