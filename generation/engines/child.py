@@ -29,9 +29,15 @@ class Child:
     """A running room. The listener thread takes every frame off the socket and buries the process at its end."""
 
     def __init__(self, *, device: str, threads: int, log_level: str) -> None:
+        """Raises RoomError when the system starts no process."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        try:
             self._process = _spawn(theirs.fileno(), device=device, threads=threads, log_level=log_level)
+        except OSError as error:
+            ours.close()
+            raise RoomError(f"The engine room could not be started: {error.strerror}.") from error
+        finally:
+            theirs.close()
         self.pid = self._process.pid
         self.channel = Channel(ours)
         self.status: RoomStatus | None = None

@@ -50,12 +50,10 @@ class EngineCrashedError(EngineError):
 class Message(IntEnum):
     """Below 16 from the client, from 16 on from the room. Every answer carries the number of what it answers."""
 
-    HELLO = 1
-    GENERATE = 2
-    CANCEL = 3
-    UNLOAD = 4
-    ASK_STATUS = 5
-    BYE = 6
+    GENERATE = 1
+    CANCEL = 2
+    UNLOAD = 3
+    BYE = 4
     EVENT = 16
     NOTE = 17
     DONE = 18

@@ -111,12 +111,10 @@ class Room:
         if frame.type is Message.CANCEL:
             if wish := self._wishes.get(frame.number):
                 wish.token.cancel()
-        elif frame.type is Message.ASK_STATUS:
-            self._tell_status(self._send)
         elif frame.type in (Message.GENERATE, Message.UNLOAD, Message.BYE):
             self._wishes[frame.number] = Wish(frame.number)
             self._inbox.put((frame, self._wishes[frame.number]))
-        elif frame.type is not Message.HELLO:
+        else:
             raise ProtocolError(f"The room does not take {frame.type.name}.")
 
     def _serve(self, frame: Frame, wish: Wish) -> None:

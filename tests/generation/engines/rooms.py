@@ -1,0 +1,68 @@
+"""What tests with real engine rooms share: tiny checkpoints on disk, settings, and asking whether a process lives."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from generation.engines.client import RoomClient, RoomSettings
+from generation.engines.fragments import Kind, Note
+from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.engines.protocol import EncodedFragment, Figures
+
+# one thread: tiny networks are slower with more. Stalls are short enough to wait for, long enough for a busy machine
+SETTINGS = RoomSettings(device="cpu", threads=1, stall_seconds=60, load_seconds=240, cancel_seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Everything one wish gave."""
+
+    notes: list[Note]
+    fragments: list[EncodedFragment]
+    finals: list[EncodedFragment]
+    figures: list[Figures]
+
+
+def wish(*, seed: int = 7, count: int = 1, steps: int | None = None, edge: int = 32) -> GenerationParams:
+    """A cat."""
+    return GenerationParams("a cat on white", edge, edge, seed, count=count, steps=steps)
+
+
+LONG = wish(count=4, steps=150)
+
+
+def draw(room: RoomClient, spec: CheckpointSpec, params: GenerationParams) -> Drawn:
+    """To the end."""
+    drawn = Drawn([], [], [], [])
+    for reply in room.generate(spec, params):
+        if isinstance(reply, Note):
+            drawn.notes.append(reply)
+        elif isinstance(reply, Figures):
+            drawn.figures.append(reply)
+        else:
+            (drawn.finals if reply.kind is Kind.FINAL else drawn.fragments).append(reply)
+    return drawn
+
+
+def is_gone(pid: int, seconds: float) -> bool:
+    """Whether no such process is left (a zombie counts as left) after at most `seconds`."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def open_descriptors() -> set[str]:
+    """Sockets and pipes of this process."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.add(f"{entry.name} {entry.readlink()}")
+        except FileNotFoundError:
+            continue
+    return {line for line in found if "socket" in line or "pipe" in line}
