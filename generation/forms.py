@@ -126,7 +126,7 @@ class StudioForm(forms.Form):
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.user = user
-        cast(forms.ModelChoiceField[Project], self.fields["project"]).queryset = Project.objects.drawable_by(user)
+        cast("forms.ModelChoiceField[Project]", self.fields["project"]).queryset = Project.objects.drawable_by(user)
 
     def clean_size(self) -> tuple[int, int] | None:
         """ "128x192" as numbers."""

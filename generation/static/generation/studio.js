@@ -218,7 +218,8 @@ document.addEventListener("tessera:missing", (event) => {
 });
 
 const fold = () => {
-  settings.open = wide.matches || Boolean(form.querySelector("[data-settings] .field-error:not(:empty)"));
+  const errors = [...settings.querySelectorAll(".field-error")];
+  settings.open = wide.matches || errors.some((place) => place.textContent.trim());
 };
 wide.addEventListener("change", fold);
 fold();
