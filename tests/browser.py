@@ -31,6 +31,17 @@ def installed() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None) or _playwright_own()
 
 
+def needed() -> str:
+    """`installed` for a test: without one it is reported as not run, or fails where a browser is required."""
+    import pytest
+
+    if path := installed():
+        return path
+    if os.environ.get("TESSERA_REQUIRE_BROWSER"):
+        pytest.fail(HINT)
+    pytest.skip(f"not run: {HINT}")
+
+
 def _playwright_own() -> str | None:
     from playwright.sync_api import sync_playwright
 

@@ -1,13 +1,12 @@
 """One real portal and one real Chromium for all journeys."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.browser import ARGUMENTS, HINT, installed
+from tests.browser import ARGUMENTS, needed
 from tests.portal import EMAIL, PASSWORD, Portal
 
 PEOPLE = (
@@ -16,21 +15,22 @@ PEOPLE = (
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """A headless Chromium; without one the journeys are reported as not run."""
-    path = installed()
-    if path is None:
-        if os.environ.get("TESSERA_REQUIRE_BROWSER"):
-            pytest.fail(HINT)
-        pytest.skip(f"not run: {HINT}")
+def chromium_path() -> str:
+    """Of an installed Chromium; without one the journeys are reported as not run."""
+    return needed()
+
+
+@pytest.fixture(scope="module")
+def chromium(chromium_path: str) -> Iterator[Browser]:
+    """Headless. Per module: while Playwright is open no test with an event loop can run in this process."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="session")
-def portal(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Portal]:
+def portal(tmp_path_factory: pytest.TempPathFactory, chromium_path: str) -> Iterator[Portal]:
     """`manage.py run` with alice and charlie in it."""
     running = Portal(Path(tmp_path_factory.mktemp("portal")) / "data").start()
     running.manage("shell", "-v", "0", "-c", PEOPLE % (PASSWORD, ["alice", "charlie"]))
