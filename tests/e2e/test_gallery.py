@@ -35,6 +35,13 @@ def place(page: Page) -> int:
     return int(page.evaluate(PLACE))
 
 
+def press_at(page: Page, prompt: str, key: str) -> None:
+    """Press a key on the page of this picture, once its scripts run."""
+    expect(page.locator(".image-prompt")).to_have_text(prompt)
+    page.wait_for_load_state()
+    page.keyboard.press(key)
+
+
 def test_walk_delete_and_undo(enter: Enter, address: str) -> None:
     page = enter("alice")
     page.goto(address)
@@ -59,15 +66,11 @@ def test_one_after_the_other_delete_and_undo(enter: Enter, address: str) -> None
     page = enter("alice")
     page.goto(address)
     page.locator("#gallery a.picture").first.click()
-    expect(page.locator(".image-prompt")).to_have_text("picture 59")
-    page.keyboard.press("ArrowRight")
-    expect(page.locator(".image-prompt")).to_have_text("picture 58")
-    page.keyboard.press("ArrowLeft")
-    expect(page.locator(".image-prompt")).to_have_text("picture 59")
-    page.keyboard.press("Delete")
+    press_at(page, "picture 59", "ArrowRight")
+    press_at(page, "picture 58", "ArrowLeft")
+    press_at(page, "picture 59", "Delete")
     page.get_by_role("status").get_by_role("button", name="Undo").click()
-    expect(page.locator(".image-prompt")).to_have_text("picture 59")
-    page.keyboard.press("Escape")
+    press_at(page, "picture 59", "Escape")
     page.wait_for_url(f"**{address}")
 
 
@@ -84,7 +87,7 @@ def test_the_grid_goes_on_and_search_narrows_it(enter: Enter, address: str) -> N
     expect(pictures).to_have_count(3)
     expect(page).to_have_url(re.compile("q=rare"))
     pictures.first.get_by_role("link").click()
-    page.keyboard.press("ArrowRight")
+    press_at(page, "picture 40 rare", "ArrowRight")
     expect(page.locator(".image-prompt")).to_have_text("picture 20 rare")
 
 
