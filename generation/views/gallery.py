@@ -66,7 +66,7 @@ def gallery(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
         "search": search,
         "images": images,
         "before": following,
-        "checkpoints": _checkpoints(project),
+        "checkpoints": Checkpoint.objects.values_list("name", "title"),  # all: which drew here would be a scan
         "undo": _undo(project, request.GET.get("undo", "")) if role in EDITORS else None,
     }
     return render(request, "generation/gallery.html", context)
@@ -180,13 +180,6 @@ def _neighbours(image: Image, search: Search) -> tuple[Image | None, Image | Non
     newer = others.filter(Q(created_at__gt=moment) | Q(pk__gt=image.pk), created_at__gte=moment)
     older = others.filter(Q(created_at__lt=moment) | Q(pk__lt=image.pk), created_at__lte=moment)
     return newer.order_by("created_at", "pk").first(), older.order_by("-created_at", "-pk").first()
-
-
-def _checkpoints(project: Project) -> list[tuple[str, str]]:
-    """Name and title of those that drew something here."""
-    names = list(_images(project).kept().order_by().values_list("checkpoint_name", flat=True).distinct())
-    titles = dict(Checkpoint.objects.filter(name__in=names).values_list("name", "title"))
-    return sorted((name, titles.get(name, name)) for name in names)
 
 
 def _undo(project: Project, key: str) -> Image | None:

@@ -1,14 +1,13 @@
 """Projects: the list, a new one, and who is in it."""
 
 import uuid
-from collections import defaultdict
 from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, F, IntegerField, OuterRef, QuerySet, Subquery, Window
-from django.db.models.functions import Coalesce, RowNumber
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
@@ -120,20 +119,20 @@ def _member(request: PersonRequest) -> User:
 
 
 def _with_counts(projects: QuerySet[Project]) -> QuerySet[Project]:
-    """How many pictures and people, by subqueries: joins would multiply."""
-    pictures = Image.objects.kept().order_by().filter(project=OuterRef("pk")).values("project").annotate(n=Count("pk"))
+    """How many pictures and people, and the last pictures; by subqueries that seek (joins would multiply)."""
+    pictures = Image.objects.kept().filter(project=OuterRef("pk"))
+    counted = pictures.order_by().values("project").annotate(n=Count("pk")).values("n")
     people = Membership.objects.order_by().filter(project=OuterRef("pk")).values("project").annotate(n=Count("pk"))
+    newest = pictures.order_by("-created_at", "-pk").values("pk")
     return projects.annotate(
-        picture_count=Coalesce(Subquery(pictures.values("n"), output_field=IntegerField()), 0),
+        picture_count=Coalesce(Subquery(counted, output_field=IntegerField()), 0),
         people_count=Coalesce(Subquery(people.values("n"), output_field=IntegerField()), 0) + 1,
+        **{f"cover_{place}": Subquery(newest[place : place + 1]) for place in range(COVERS)},
     )
 
 
 def _covers(projects: list[Project]) -> dict[uuid.UUID, list[Image]]:
     """The last pictures of each project, in one query for all."""
-    place = Window(RowNumber(), partition_by=F("project"), order_by=("-created_at", "-pk"))
-    covers: dict[uuid.UUID, list[Image]] = defaultdict(list)
-    found = Image.objects.kept().filter(project__in=projects).annotate(place=place).filter(place__lte=COVERS)
-    for image in found.order_by("place"):
-        covers[image.project_id].append(image)
-    return covers
+    keys = {project.pk: [getattr(project, f"cover_{place}") for place in range(COVERS)] for project in projects}
+    images = Image.objects.in_bulk([key for places in keys.values() for key in places if key])
+    return {project: [images[key] for key in places if key in images] for project, places in keys.items()}
