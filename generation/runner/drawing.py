@@ -15,7 +15,7 @@ from django.db import DatabaseError
 
 from generation import storage
 from generation.engines.client import LOADED, Reply, RoomClient
-from generation.engines.errors import CanceledError, RoomError
+from generation.engines.errors import CanceledError, EngineError, RoomError
 from generation.engines.fragments import Kind, Note
 from generation.engines.params import Capability, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
@@ -37,6 +37,12 @@ logger = logging.getLogger(__name__)
 
 State = GenerationRequest.State
 POLL_SECONDS = 0.25
+
+
+class SourceMissingError(EngineError):
+    """The picture to start from was deleted while the request waited."""
+
+    code = "source_missing"
 
 
 @dataclass(slots=True)
@@ -182,7 +188,12 @@ class Drawing:
 
 
 def _source(request: GenerationRequest) -> bytes | None:
-    source = request.source_image or request.source_upload
-    if source is None:
+    if request.capability != "image_to_image":
         return None
-    return storage.path(source.file).read_bytes()
+    source = request.source_image or request.source_upload
+    try:
+        if source is not None:
+            return storage.path(source.file).read_bytes()
+    except FileNotFoundError:
+        logger.warning("The picture that request %s starts from is gone", request.pk)
+    raise SourceMissingError("The picture to start from is not there any more.", hint="Hand it in again.")
