@@ -145,8 +145,8 @@ async def test_a_client_that_never_reads_costs_bounded_memory_and_starves_nobody
     while not drawing.done():
         highest = max(highest, server.process.memory_info().rss)
         await asyncio.sleep(0.05)
-    # 80 MB were drawn for it; it is owed eight frames, and the layer, the kernel and the allocator have their share.
-    assert highest - before < 40 * 1024 * 1024
+    # 80 MB were drawn for it, and without credit all of it would lie here (tried); it is owed eight frames.
+    assert highest - before < 20 * 1024 * 1024
     assert float(await drawing) < 0.5, "publishing must not hold up a render"
     async with asyncio.timeout(30):
         got = await reader
