@@ -4,7 +4,7 @@ import errno
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django import forms
 from django.conf import settings
@@ -27,6 +27,10 @@ TOO_LONG = "This has %(show_value)s characters; %(limit_value)s is the most. Sho
 GONE = "The picture to start from is not there any more. Hand it in again, or remove it."
 ANY_SIZE = [512, 512]
 TUNING = ("steps", "guidance", "temperature", "strength")
+if TYPE_CHECKING:
+    ProjectChoice = forms.ModelChoiceField[Project]
+else:  # the class itself cannot be subscribed when it runs
+    ProjectChoice = forms.ModelChoiceField
 ADVANCED = ("negative_prompt", *TUNING)
 # Where a refusal of a service belongs; what is not named belongs to the whole form.
 FIELD_OF_CODE = {
@@ -53,7 +57,7 @@ def fields_used(checkpoint: Checkpoint) -> set[str]:
 
 def storage_sentence(error: OSError | OperationalError) -> str:
     """Why something could not be kept, for the person."""
-    full = getattr(error, "errno", None) == errno.ENOSPC or "full" in str(error)
+    full = error.errno == errno.ENOSPC if isinstance(error, OSError) else "full" in str(error)
     why = "The disk of the portal is full. Tell an operator." if full else "The portal is busy. Try again in a moment."
     return f"{why} What you typed is still here."
 
@@ -73,6 +77,17 @@ def _number(label: str, least: float, most: float, step: str = "1", help_text: s
     )
     field.widget.attrs |= {"step": step, "inputmode": "decimal"}
     return field
+
+
+class KeyChoiceField(ProjectChoice):
+    """A choice by key; what is no key at all is an unknown choice and not a riddle about UUIDs."""
+
+    def to_python(self, value: Any) -> Project | None:
+        """The row, or the field's own words."""
+        try:
+            return super().to_python(value)
+        except forms.ValidationError as error:
+            raise forms.ValidationError(self.error_messages["invalid_choice"], code="invalid_choice") from error
 
 
 class StudioForm(forms.Form):
@@ -106,7 +121,7 @@ class StudioForm(forms.Form):
             ("invalid", "min_value", "max_value"), "Use a whole number from 0, or leave it empty for a random one."
         ),
     )
-    project = forms.ModelChoiceField(
+    project = KeyChoiceField(
         Project.objects.none(),
         empty_label=None,
         error_messages={
@@ -126,7 +141,7 @@ class StudioForm(forms.Form):
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.user = user
-        cast("forms.ModelChoiceField[Project]", self.fields["project"]).queryset = Project.objects.drawable_by(user)
+        cast(KeyChoiceField, self.fields["project"]).queryset = Project.objects.drawable_by(user)
 
     def clean_size(self) -> tuple[int, int] | None:
         """ "128x192" as numbers."""
@@ -149,6 +164,9 @@ class StudioForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Forget what the checkpoint has no use for, also when it is wrong."""
         cleaned = self.cleaned_data
+        for name in ("source_image", "source_upload"):
+            for message in self.errors.pop(name, ()):
+                self.add_error("source_file", message)  # the one place for words about the picture
         checkpoint = cleaned.get("checkpoint")
         if checkpoint is None:
             return cleaned

@@ -6,7 +6,7 @@ from typing import Any
 from django.http import Http404, QueryDict
 
 from accounts.models import User
-from generation.models import GenerationRequest, Image, Project
+from generation.models import Checkpoint, GenerationRequest, Image, Project
 from generation.services.projects import project_personal
 
 RECIPE = ("prompt", "checkpoint", "negative_prompt", "seed", "steps", "guidance", "temperature", "strength")
@@ -22,7 +22,7 @@ def prefill(user: User, query: QueryDict) -> dict[str, Any]:
     if remix := query.get("remix"):
         initial |= _remix(user, _key(remix))
     if source := query.get("source"):
-        initial |= _source(_image(user, _key(source)))
+        initial |= _source(_image(user, _key(source)), initial.get("checkpoint"))
     if project := query.get("project"):
         initial["project"] = _project(user, _key(project))
     return initial
@@ -63,8 +63,12 @@ def _remix(user: User, pk: uuid.UUID) -> dict[str, Any]:
     return values
 
 
-def _source(image: Image) -> dict[str, Any]:
-    return {"source_image": image.pk, "source_upload": None, "wants_source": True}
+def _source(image: Image, chosen: object) -> dict[str, Any]:
+    """The picture, and a checkpoint that can use it when the chosen one cannot."""
+    checkpoints = Checkpoint.objects.filter(enabled=True).order_by("-is_starter", "name")
+    able = [one.name for one in checkpoints if "image_to_image" in one.capabilities]
+    name = chosen if chosen in able or not able else able[0]
+    return {"source_image": image.pk, "source_upload": None, "checkpoint": name}
 
 
 def _image(user: User, pk: uuid.UUID) -> Image:

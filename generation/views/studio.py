@@ -29,9 +29,6 @@ def studio(request: PersonRequest) -> HttpResponse:
 def studio_page(request: PersonRequest, form: StudioForm, status: int = 200) -> HttpResponse:
     """The whole page around a form, also one with errors."""
     checkpoints = list(Checkpoint.objects.filter(enabled=True).order_by("-is_starter", "name"))
-    wants_source = bool(form.initial.get("wants_source"))
-    if wants_source and not _chosen_takes_pictures(form, checkpoints):
-        form.initial["checkpoint"] = next((one.name for one in checkpoints if _takes_pictures(one)), None)
     context = {
         "form": form,
         "options": options(checkpoints, form["checkpoint"].value()),
@@ -61,12 +58,3 @@ def source_context(user: User, image: object, upload: object) -> dict[str, objec
     if image and not found["source_upload"]:
         found["source_image"] = Image.objects.visible_to(user).kept().filter(pk=str(image)).first()
     return found
-
-
-def _takes_pictures(checkpoint: Checkpoint) -> bool:
-    return "image_to_image" in checkpoint.capabilities
-
-
-def _chosen_takes_pictures(form: StudioForm, checkpoints: list[Checkpoint]) -> bool:
-    chosen = form["checkpoint"].value()
-    return any(checkpoint.name == chosen and _takes_pictures(checkpoint) for checkpoint in checkpoints)

@@ -150,9 +150,16 @@ const showErrors = () => {
   first.focus();
 };
 
+const forgive = (control) => {
+  const place = document.getElementById(`error-${control.name}`);
+  if (place) place.textContent = "";
+  control.removeAttribute("aria-invalid");
+};
+
 // --- Wiring --------------------------------------------------------------------------------------------------------
 
-form.addEventListener("input", () => {
+form.addEventListener("input", (event) => {
+  forgive(event.target);
   countPrompt();
   grow();
   showSeed();

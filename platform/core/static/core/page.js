@@ -61,6 +61,7 @@ const copy = async (event) => {
 const failed = (event) => {
   const status = event.detail.xhr?.status ?? 0;
   if (status === 0) say("The portal cannot be reached. Nothing was changed.", "error");
+  else if (status === 400 || status === 413) say("That was too large, or it could not be read.", "error");
   else if (status === 403) say("That was refused. Load the page again and retry.", "error");
   else if (status === 404) say("That is not there any more.", "error");
   else say("Something went wrong. Try again in a moment.", "error");

@@ -1,0 +1,205 @@
+"""Pictures handed in: what is taken, what is refused and with which words, and who may see them."""
+
+import io
+import zlib
+from collections.abc import Callable
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from PIL import Image as Picture
+from PIL.PngImagePlugin import PngInfo
+
+from accounts.models import User
+from core.errors import TesseraError
+from generation import storage
+from generation.models import Upload
+from generation.services.uploads import KEPT_EDGE, upload_store
+
+URL = "/uploads/new/"
+Login = Callable[[User], Client]
+
+
+def encoded(picture: Picture.Image, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, kind, **options)
+    return out.getvalue()
+
+
+def plain(width: int = 40, height: int = 20, colour: object = "red", mode: str = "RGB") -> Picture.Image:
+    return Picture.new(mode, (width, height), colour)
+
+
+def store(user: User, data: bytes) -> Upload:
+    return upload_store(user=user, file=io.BytesIO(data), size=len(data))
+
+
+def kept(upload: Upload) -> Picture.Image:
+    with Picture.open(storage.path(upload.file)) as picture:
+        picture.load()
+        return picture
+
+
+def refusal(user: User, data: bytes) -> TesseraError:
+    with pytest.raises(TesseraError) as caught:
+        store(user, data)
+    assert Upload.objects.count() == 0
+    return caught.value
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """A PNG whose header promises much more than its bytes hold."""
+    small = bytearray(encoded(plain(1, 1), "PNG"))
+    small[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    small[29:33] = zlib.crc32(small[12:29]).to_bytes(4, "big")
+    return bytes(small)
+
+
+def huge_webp(width: int, height: int) -> bytes:
+    body = b"VP8X" + (10).to_bytes(4, "little") + bytes(4)
+    body += (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return b"RIFF" + (len(body) + 4).to_bytes(4, "little") + b"WEBP" + body
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_pictures_are_kept_as_png(alice: User, kind: str) -> None:
+    upload = store(alice, encoded(plain(), kind))
+    picture = kept(upload)
+    assert picture.format == "PNG"
+    assert (upload.width, upload.height) == picture.size == (40, 20)
+    assert upload.owner == alice
+
+
+def test_metadata_is_stripped_and_orientation_applied(alice: User) -> None:
+    exif = Picture.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    exif[0x010E] = "a secret"
+    picture = kept(store(alice, encoded(plain(), "JPEG", exif=exif, comment=b"a secret")))
+    assert picture.size == (20, 40)
+    assert not picture.info
+    assert not picture.getexif()
+
+
+def test_text_in_a_png_is_stripped(alice: User) -> None:
+    info = PngInfo()
+    info.add_text("prompt", "a secret")
+    upload = store(alice, encoded(plain(), "PNG", pnginfo=info))
+    assert b"a secret" not in storage.path(upload.file).read_bytes()
+
+
+def test_transparent_becomes_white(alice: User) -> None:
+    picture = kept(store(alice, encoded(plain(colour=(255, 0, 0, 0), mode="RGBA"), "PNG")))
+    assert picture.getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled(alice: User) -> None:
+    grey = Picture.new("I;16", (8, 8), 32768)
+    assert kept(store(alice, encoded(grey, "PNG"))).getpixel((2, 2)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK"])
+def test_other_modes(alice: User, mode: str) -> None:
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    assert kept(store(alice, encoded(plain().convert(mode), kind))).mode == "RGB"
+
+
+def test_large_ones_are_made_smaller(alice: User) -> None:
+    upload = store(alice, encoded(plain(KEPT_EDGE * 2, 100), "PNG"))
+    assert (upload.width, upload.height) == (KEPT_EDGE, 50)
+
+
+SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+FRAMES = [plain(colour="blue"), plain(colour="green")]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "words"),
+    [
+        (b"", "upload_empty", "empty"),
+        (b"hello, I am no picture at all", "upload_format", "no picture"),
+        (b"%PDF-1.7 ...", "upload_format", "no picture"),
+        (SVG, "upload_format", "SVG"),
+        (encoded(plain(), "GIF"), "upload_format", "GIF"),
+        (encoded(plain(), "GIF", save_all=True, append_images=FRAMES), "upload_format", "GIF"),
+        (encoded(plain(), "BMP"), "upload_format", "no picture"),
+        (encoded(plain(), "TIFF"), "upload_format", "no picture"),
+        (encoded(plain(), "PNG", save_all=True, append_images=FRAMES), "upload_animated", "animated"),
+        (encoded(plain(), "WEBP", save_all=True, append_images=FRAMES), "upload_animated", "animated"),
+        (encoded(Picture.effect_noise((99, 99), 90), "PNG")[:-900], "upload_broken", "cut short"),
+        (encoded(Picture.effect_noise((99, 99), 90), "JPEG")[:-900], "upload_broken", "cut short"),
+        (encoded(Picture.effect_noise((99, 99), 90), "WEBP")[:-900], "upload_broken", "cut short"),
+        (b"\x89PNG\r\n\x1a\n", "upload_broken", "damaged"),
+        (b"\xff\xd8\xff\xe0 nonsense", "upload_broken", "damaged"),
+        (b"RIFF\x00\x00\x00\x00WEBPnonsense", "upload_broken", "damaged"),
+        (huge_png(8000, 6000), "upload_too_large", "megapixels"),
+        (huge_png(60000, 60000), "upload_too_large", "megapixels"),
+        (huge_webp(8000, 6000), "upload_too_large", "megapixels"),
+    ],
+)
+def test_refusals(alice: User, data: bytes, code: str, words: str) -> None:
+    error = refusal(alice, data)
+    assert error.code == code
+    assert words in str(error)
+    assert error.hint
+
+
+def test_too_many_bytes(alice: User, settings: object) -> None:
+    settings.UPLOAD_MAX_BYTES = 1024 * 1024  # type: ignore[attr-defined]
+    error = refusal(alice, b"\x89PNG\r\n\x1a\n" + bytes(2 * 1024 * 1024))
+    assert (error.code, error.status) == ("upload_too_large", 413)
+    assert "1 MB is the most" in str(error)
+
+
+def test_the_page_takes_a_picture(alice: User, login: Login) -> None:
+    file = SimpleUploadedFile("cat.png", encoded(plain(), "PNG"))
+    answer = login(alice).post(URL, {"source_file": file}, headers={"hx-request": "true"})
+    upload = Upload.objects.get()
+    assert answer.status_code == 201
+    assert f'name="source_upload" value="{upload.pk}"' in answer.content.decode()
+
+
+def test_a_refusal_keeps_the_picture_chosen_before(alice: User, login: Login) -> None:
+    before = store(alice, encoded(plain(), "PNG"))
+    file = SimpleUploadedFile("cat.svg", SVG)
+    answer = login(alice).post(URL, {"source_file": file, "source_upload": before.pk})
+    assert answer.status_code == 422
+    assert "SVG" in answer.content.decode()
+    assert str(before.pk) in answer.content.decode()
+
+
+def test_too_long_a_body_is_refused_unread(alice: User, login: Login, settings: object) -> None:
+    settings.UPLOAD_MAX_BYTES = 1024 * 1024  # type: ignore[attr-defined]
+    file = SimpleUploadedFile("big.png", bytes(2 * 1024 * 1024))
+    answer = login(alice).post(URL, {"source_file": file})
+    assert answer.status_code == 413
+    assert "1 MB is the most" in answer.content.decode()
+    assert not hasattr(answer.wsgi_request, "_files")
+
+
+def test_the_csrf_token_is_asked_for(alice: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice, backend="allauth.account.auth_backends.AuthenticationBackend")
+    answer = client.post(URL, {"source_file": SimpleUploadedFile("cat.png", encoded(plain(), "PNG"))})
+    assert answer.status_code == 403
+    assert Upload.objects.count() == 0
+
+
+def test_no_file(alice: User, login: Login) -> None:
+    assert login(alice).post(URL).status_code == 422
+
+
+def test_a_folder_that_cannot_be_written(alice: User, login: Login, settings: object, stage: object) -> None:
+    (stage / "media").write_text("a file where the folder should be")  # type: ignore[operator]
+    answer = login(alice).post(URL, {"source_file": SimpleUploadedFile("cat.png", encoded(plain(), "PNG"))})
+    assert answer.status_code == 422
+    assert "Try again" in answer.content.decode()
+
+
+def test_only_its_owner_sees_it(alice: User, bob: User, olga: User, login: Login, client: Client) -> None:
+    url = f"/uploads/{store(alice, encoded(plain(), 'PNG')).pk}/picture/"
+    mine = login(alice).get(url)
+    assert (mine.status_code, mine.headers["Content-Type"]) == (200, "image/png")
+    assert "private" in mine.headers["Cache-Control"]
+    assert login(bob).get(url).status_code == 404
+    assert login(olga).get(url).status_code == 404
+    assert client.get(url).status_code == 302
