@@ -8,7 +8,7 @@ from django.conf import settings
 
 from generation import scheduler
 from generation.engines.client import RoomClient, RoomSettings
-from generation.engines.errors import EngineError
+from generation.engines.errors import CanceledError, EngineError
 from generation.models import DeviceCommand
 from generation.runner.drawing import Drawing
 from generation.runner.patience import patiently
@@ -68,12 +68,17 @@ class Worker:
     def warm_up(self) -> None:
         """Open the room before somebody waits for it. One that cannot open is told to operators and tried again."""
         try:
-            self.room.start()
+            self.room.start(tick=self._tick)
             problem = ""
         except EngineError as error:
             logger.error("The engine room does not open: %s %s", error.message, error.hint)
             problem = f"{error.message} {error.hint}".strip()
         device_beat(device=self.device, worker_pid=os.getpid(), status=self.room.status(), error=problem)
+
+    def _tick(self) -> None:
+        self.pulse.touch()
+        if self.stopping:
+            raise CanceledError("The worker stops.")
 
     def _reap(self) -> None:
         # Only one cluster runs on a data folder, so what was leased before this process began belongs to a dead worker.

@@ -18,7 +18,9 @@ def request_announce(pk: uuid.UUID) -> None:
 
 def request_note(request: GenerationRequest, text: str) -> None:
     """Tell its owner what the engine room does, e.g. that it loads the weights."""
-    payload = payloads.request_payload(request, places={}, note=text)
+    # Read again: pages ignore what is older than what they know.
+    fresh = GenerationRequest.objects.select_related("checkpoint").get(pk=request.pk)
+    payload = payloads.request_payload(fresh, places={}, note=text)
     events.publish_text(request.owner_id, {"type": "request.note", "request": payload})
 
 

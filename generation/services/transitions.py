@@ -67,8 +67,10 @@ def request_fail(*, request: GenerationRequest, code: str, message: str, hint: s
     request_announce(request.pk)
 
 
-def request_stop(*, request: GenerationRequest, message: str = "") -> None:
-    """It ends because somebody canceled it (or its owner was deactivated: then `message` says so)."""
+def request_stop(*, request: GenerationRequest) -> None:
+    """It ends because somebody canceled it, or because its owner was deactivated: then a reason says so."""
+    left = GenerationRequest.objects.filter(pk=request.pk, cancel_requested_at=None, owner__is_active=False).exists()
+    message = "The account of the owner was deactivated." if left else ""
     if _ended(_fenced(request, LEASED), State.CANCELED, error_message=message) != 1:
         raise LeaseLostError("The request was given to somebody else.")
     request_announce(request.pk)
@@ -87,11 +89,8 @@ def request_give_back(*, request: GenerationRequest) -> None:
 def request_end_lease(*, request: GenerationRequest, code: str, message: str, hint: str = "") -> str:
     """What becomes of a request whose drawing broke off: canceled, queued again or failed. Returns the new state."""
     fresh = GenerationRequest.objects.select_related("owner").get(pk=request.pk)
-    if fresh.cancel_requested_at is not None:
+    if fresh.cancel_requested_at is not None or not fresh.owner.is_active:
         request_stop(request=request)
-        return State.CANCELED
-    if not fresh.owner.is_active:
-        request_stop(request=request, message="The account of the owner was deactivated.")
         return State.CANCELED
     if fresh.attempt < settings.MAX_ATTEMPTS:
         request_requeue(request=request)

@@ -17,7 +17,7 @@ from django.db import connections
 from generation.models import Device, GenerationRequest
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 90.0
+PATIENCE = 120.0
 
 
 @dataclass
@@ -55,11 +55,16 @@ class ClusterProcess:
 
     def note_processes(self) -> None:
         """Remember everybody who lives now."""
-        assert self.parent is not None
-        top = psutil.Process(self.parent.pid)
+        top = psutil.Process(self.top)
         for process in (top, *top.children(recursive=True)):
             if process not in self.processes:
                 self.processes.append(process)
+
+    @property
+    def top(self) -> int:
+        """The parent of all."""
+        assert self.parent is not None
+        return self.parent.pid
 
     @property
     def worker(self) -> int:
@@ -78,6 +83,12 @@ class ClusterProcess:
         if room not in self.processes:
             self.processes.append(room)
         return int(room.pid)
+
+    def killed(self, pid: int) -> int:
+        """Kill one of them; the exit code of the parent. Nobody may be left then."""
+        self.note_processes()
+        os.kill(pid, signal.SIGKILL)
+        return self.ended()
 
     def ended(self) -> int:
         """Wait until the parent has ended; its exit code. Then nobody may be left."""

@@ -38,7 +38,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def room() -> Iterator[RoomClient]:
     """One engine room for all tests of this file."""
-    with RoomClient(RoomSettings(device="cpu", threads=1, stall_seconds=60)) as opened:
+    with RoomClient(RoomSettings(device="cpu", threads=1, stall_seconds=120)) as opened:
         yield opened
 
 
