@@ -203,8 +203,9 @@ def _facts(image: Image) -> list[tuple[str, Any]]:
         (label, image.recipe[key]) for key, label in labels.items() if image.recipe.get(key) not in (None, "")
     ]
     figures = image.request.figures if image.request else {}
-    if seconds := figures.get("total_seconds"):
-        facts.append(("Time taken", f"{seconds:.1f} s"))
+    if image.request and (seconds := figures.get("total_seconds")):
+        count = image.request.param("count", 1)
+        facts.append(("Time taken", f"{seconds:.1f} s" + (f" for all {count}" if count > 1 else "")))
     if device := figures.get("device"):
         facts.append(("Drawn on", device))
     return facts

@@ -191,6 +191,7 @@ def test_one_picture_tells_everything(alice: User, bob: User, team: Project, log
         project=team,
         checkpoint=pictures.checkpoint(),
         prompt="a cat",
+        params={"count": 3},
         figures={"total_seconds": 4.21, "device": "cpu"},
     )
     recipe = {"steps": 8, "guidance": 3.0, "negative_prompt": "dogs", "strength": None}
@@ -204,7 +205,7 @@ def test_one_picture_tells_everything(alice: User, bob: User, team: Project, log
         "42",
         "64 × 64",
         "dogs",
-        "4.2 s",
+        "4.2 s for all 3",
         "cpu",
         "Alice",
     ):
