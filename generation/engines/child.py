@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = ("SECRET", "PASSWORD", "TOKEN", "API_KEY", "DATABASE_URL")
+# Large blocks go back to the system as soon as they are free, so that switching checkpoints does not grow the heap
+ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(256 * 1024)}
 GRACE_SECONDS = 2.0  # between the end of the conversation and the end of the process
 QUEUED_FRAMES = 64  # a consumer that is slow slows the room down instead of filling memory
 
@@ -145,7 +147,8 @@ def _spawn(descriptor: int, *, device: str, threads: int, log_level: str) -> "su
     # Linux ties a child to the thread that started it, so only a main thread may ask to be outlived by no child
     if threading.current_thread() is threading.main_thread():
         command += ["--die-with", str(os.getpid())]
-    environment = {name: value for name, value in os.environ.items() if not any(word in name for word in SECRETS)}
+    kept = {name: value for name, value in os.environ.items() if not any(word in name for word in SECRETS)}
+    environment = {**ALLOCATOR, **kept}
     environment["HF_HUB_OFFLINE"] = "1"  # the room sets the rest itself, before it imports a library
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
