@@ -52,7 +52,8 @@ def recipe_of(request: GenerationRequest, seed: int) -> dict[str, Any]:
         "width": request.param("width"),
         "height": request.param("height"),
     }
-    for name in ("steps", "guidance", "temperature", "strength"):
+    names = ["steps", "guidance", "temperature"]
+    for name in [*names, "strength"] if request.capability == "image_to_image" else names:
         given = request.param(name)
         value = checkpoint.defaults.get(name) if given is None else given
         if value is not None:

@@ -20,7 +20,7 @@ from generation.services.requests import request_cancel, request_submit
 from tests.generation.cluster import ROOT, ClusterProcess, database, environment
 from tests.generation.engines.tiny import save_janus
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]  # generous: some machines are busy
 
 PICTURES = 2
 GRID = 16  # with so many tokens that there is time to be in mid-picture
