@@ -121,6 +121,15 @@ const tooLarge = (event) => {
   input.value = "";
 };
 
+/** While a picture is on its way, a submit would leave it behind. */
+const guard = (event) => {
+  const source = form.querySelector("[data-source]");
+  if (event.target.closest?.("[data-source-file]") && !event.defaultPrevented) source.toggleAttribute("data-busy", true);
+  if (event.target !== form || !("busy" in source.dataset)) return;
+  event.preventDefault();
+  say("The picture is still on its way. Press Draw again in a moment.");
+};
+
 const removeSource = () => {
   const source = form.querySelector("[data-source]");
   source.querySelector(".source-chosen").remove();
@@ -172,7 +181,10 @@ form.addEventListener("click", (event) => {
   if (event.target.closest("[data-dice]")) throwDice();
   if (event.target.closest("[data-source-remove]")) removeSource();
 });
-form.addEventListener("htmx:beforeRequest", tooLarge);
+form.addEventListener("htmx:beforeRequest", (event) => {
+  tooLarge(event);
+  guard(event);
+});
 form.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
@@ -211,6 +223,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
     showErrors();
     if (successful && !wide.matches) document.getElementById("requests").scrollIntoView({ block: "start" });
   }
+  if (elt.matches?.("[data-source-file]")) form.querySelector("[data-source]").removeAttribute("data-busy");
   const cancel = elt.querySelector?.("[data-request-cancel]");
   if (cancel && xhr.status === 204) {
     cancel.textContent = "Stopping…";
