@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from generation.engines.protocol import RoomStatus
@@ -89,6 +89,8 @@ class Heartbeat(threading.Thread):
         try:
             device_beat(device=self._device, worker_pid=os.getpid(), status=self._status(), drawing=self._pulse.drawing)
             self._pulse.renew()
-        except Exception:  # noqa: BLE001 the heart must go on beating, whatever the database does
-            logger.warning("A heartbeat was lost", exc_info=True)
+        except DatabaseError as error:
+            logger.warning("A heartbeat was lost: %s", error)
             connection.close()
+        except Exception:
+            logger.exception("A heartbeat was lost")
