@@ -54,10 +54,10 @@ def options(checkpoints: list[Checkpoint], chosen: object) -> list[Option]:
 def size_choices(checkpoints: list[Checkpoint]) -> list[tuple[str, str]]:
     """Every size that some checkpoint can draw: its value and its words."""
     sizes = sorted({(width, height) for checkpoint in checkpoints for width, height in checkpoint.sizes})
-    return [(f"{width}x{height}", f"{width} × {height} {_shape(width, height)}") for width, height in sizes]
+    return [(f"{width}x{height}", f"{width} × {height}{_shape(width, height)}") for width, height in sizes]
 
 
 def _shape(width: int, height: int) -> str:
     if width == height:
-        return "square"
-    return "landscape" if width > height else "portrait"
+        return ""
+    return " landscape" if width > height else " portrait"
