@@ -112,12 +112,12 @@ class ClusterProcess:
                 process.kill()
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
-        """Look every few milliseconds; tell what the cluster printed when it takes too long."""
+        """Look often; tell what the cluster printed when it takes too long."""
         end = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > end:
                 raise AssertionError(f"waited in vain for {what}:\n{self.log.read_text(errors='replace')[-6000:]}")
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def wait_for(self, request: GenerationRequest, *states: str, attempt: int | None = None) -> GenerationRequest:
         """Until the request is in one of `states`, and in that attempt if given."""
