@@ -35,7 +35,7 @@ there, untrained. It is a proof that an installation works, and no measure of wh
 
 ## Use
 
-    model = JanusForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    model = JanusForConditionalGeneration.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     mosaic = Mosaic.load(folder)  # generation.engines.mosaic
 

@@ -46,9 +46,7 @@ def export(trainer: Trainer, folder: Path) -> None:
         draw_sheet(trainer, folder / SHEET)
         stored = {name: value.detach().to(torch.float16) for name, value in model.state_dict().items()}
         stored.pop("lm_head.weight", None)  # tied to the word embedding
-        model.config.dtype = torch.float16
-        model.save_pretrained(folder, state_dict=stored)
-        model.config.dtype = torch.float32
+        model.save_pretrained(folder, state_dict=stored)  # the config still says float32: that is how it is computed
     trainer.tokenizer.save_pretrained(folder)
     trainer.codebook.mosaic.save(folder)
     (folder / "README.md").write_text(card(trainer.pictures, trainer.minutes, read_curve(trainer)), encoding="utf-8")
