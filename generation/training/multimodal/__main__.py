@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from generation.training.multimodal.export import export
-from generation.training.multimodal.trainer import Plan, build_trainer
+from generation.training.multimodal.plan import Plan
+from generation.training.multimodal.trainer import build_trainer
 from generation.training.world import World, training_dir
 
 

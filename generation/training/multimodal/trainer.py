@@ -9,46 +9,25 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from generation.training.multimodal.architecture import build_model, drawing_parameters
 from generation.training.multimodal.batches import Batch, sample_batches
 from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.drawing import code_loss, held_out_scenes, score
-from generation.training.multimodal.muon import Muon
+from generation.training.multimodal.optimizers import build_optimizers
+from generation.training.multimodal.plan import Plan, rate_share
 from generation.training.multimodal.vocabulary import build_tokenizer
 from generation.training.world import World, all_words
 
 CHECKPOINT, CURVE = "checkpoint.pt", "curve.jsonl"
-HIDDEN = ("_proj.weight", "hidden_layers.0.weight", "proj_out.weight")  # what Muon gets; AdamW gets the rest
-TABLES = ("generation_embeddings.weight", "vision_head.weight", "vision_head.bias")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The numbers of a run. Kept apart from the state, so that a resumed run may change them."""
-
-    folder: Path
-    minutes: float = 90.0
-    batch: int = 32
-    muon_rate: float = 0.02
-    adam_rate: float = 2e-3
-    table_rate: float = 5e-4
-    warm_steps: int = 50
-    cooldown: float = 0.25  # share of the run in which the rate falls to a twentieth
-    average: float = 0.998
-    save_minutes: float = 4.0
-    score_minutes: float = 10.0
-    score_prompts: int = 24
-    seed: int = 7
 
 
 @dataclass(slots=True)
@@ -184,13 +163,6 @@ class Trainer:
         self.waiting = [Batch(*tensors) for tensors in state.get("waiting", [])]
 
 
-def rate_share(plan: Plan, step: int, gone: float) -> float:
-    """Warm up by steps, hold, then fall by time to a twentieth at the end of the run."""
-    warm = min(1.0, (step + 1) / plan.warm_steps)
-    left = (plan.minutes - gone) / max(plan.minutes * plan.cooldown, 1e-6)
-    return warm * min(1.0, max(0.05, left))
-
-
 def build_trainer(plan: Plan, world: World, *, resume: bool = False) -> Trainer:
     """A trainer from nothing, or from the last checkpoint in the plan's folder if there is one."""
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -206,16 +178,3 @@ def build_trainer(plan: Plan, world: World, *, resume: bool = False) -> Trainer:
         trainer.resume()
         _log.info("resumed at step %d after %.1f min", trainer.step, trainer.minutes)
     return trainer
-
-
-def build_optimizers(parameters: dict[str, nn.Parameter], plan: Plan) -> tuple[Optimizer, ...]:
-    """Muon for the hidden matrices, AdamW for tables, heads and vectors; `base` is the rate before scaling.
-
-    The code tables go slowly: Adam gives a row that is only ever pushed away a full step too, 9,000 of them at once.
-    """
-    hidden = [value for name, value in parameters.items() if name.endswith(HIDDEN)]
-    tables = [value for name, value in parameters.items() if name.endswith(TABLES)]
-    others = [value for name, value in parameters.items() if not name.endswith((*HIDDEN, *TABLES))]
-    muon = Muon([{"params": hidden, "base": plan.muon_rate}])
-    groups = [{"params": tables, "base": plan.table_rate}, {"params": others, "base": plan.adam_rate}]
-    return muon, AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)

@@ -15,7 +15,8 @@ from generation.training.multimodal.batches import emptied, pad_left, prompt_tok
 from generation.training.multimodal.drawing import code_loss, draw
 from generation.training.multimodal.export import export
 from generation.training.multimodal.muon import orthogonalised
-from generation.training.multimodal.trainer import CHECKPOINT, Plan, Trainer, build_trainer, rate_share
+from generation.training.multimodal.plan import Plan, rate_share
+from generation.training.multimodal.trainer import CHECKPOINT, Trainer, build_trainer
 from generation.training.multimodal.vocabulary import BOI, BOS, PAD, UNK
 from generation.training.world import World
 
