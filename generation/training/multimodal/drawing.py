@@ -16,7 +16,7 @@ from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 from generation.engines.mosaic import Mosaic
 from generation.training.multimodal.batches import Batch, encode_scenes, pad_left, prompt_tokens
 from generation.training.multimodal.codebook import Codebook
-from generation.training.world import Scene, plain_caption
+from generation.training.world import Scene, judge, plain_caption
 
 TILES_RIGHT = 0.9  # of an object's tiles, for the object to count
 
@@ -28,6 +28,7 @@ class Score:
     exact: float
     ground: float
     tiles: float
+    judged: float | None = None  # right in the eyes of the judge, who looks at pixels only; slow, so not always asked
 
 
 def code_loss(
@@ -91,6 +92,8 @@ def score(
     codebook: Codebook,
     tokenizer: PreTrainedTokenizerFast,
     scenes: Sequence[Scene],
+    *,
+    ask_judge: bool = False,
 ) -> Score:
     """Greedy pictures of these scenes against their true codes."""
     truth = encode_scenes(codebook, scenes)
@@ -100,4 +103,9 @@ def score(
     shares = same.sum(1) / seen.sum(1)
     ground = drawn[:, 0] == truth[:, 0]
     exact = ground & (shares > TILES_RIGHT)
-    return Score(exact.float().mean().item(), ground.float().mean().item(), shares.mean().item())
+    judged = None
+    if ask_judge:
+        pictures = [codebook.mosaic.decode(codes) for codes in drawn.tolist()]
+        right = [judge(codebook.world, *pair).right for pair in zip(pictures, scenes, strict=True)]
+        judged = sum(right) / len(right)
+    return Score(exact.float().mean().item(), ground.float().mean().item(), shares.mean().item(), judged)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from generation.training.multimodal.batches import prompt_tokens
 from generation.training.multimodal.card import card
-from generation.training.multimodal.drawing import draw
+from generation.training.multimodal.drawing import Score, draw, held_out_scenes, score
 from generation.training.multimodal.trainer import CURVE, Trainer
 
 SHEET = "contact-sheet.png"
@@ -44,12 +44,21 @@ def export(trainer: Trainer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for model in trainer.averaged():
         draw_sheet(trainer, folder / SHEET)
+        scores = {name: final_score(trainer, pair=pair) for name, pair in (("one", False), ("two", True))}
         stored = {name: value.detach().to(torch.float16) for name, value in model.state_dict().items()}
         stored.pop("lm_head.weight", None)  # tied to the word embedding
         model.save_pretrained(folder, state_dict=stored)  # the config still says float32: that is how it is computed
     trainer.tokenizer.save_pretrained(folder)
     trainer.codebook.mosaic.save(folder)
-    (folder / "README.md").write_text(card(trainer.pictures, trainer.minutes, read_curve(trainer)), encoding="utf-8")
+    text = card(trainer.pictures, trainer.minutes, scores, read_curve(trainer))
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def final_score(trainer: Trainer, *, pair: bool) -> Score:
+    """More prompts than the curve has, others too, and the judge as well."""
+    plan, codebook = trainer.plan, trainer.codebook
+    scenes = held_out_scenes(codebook, plan.export_prompts, pair=pair, seed=plan.seed + 1)
+    return score(trainer.model, codebook, trainer.tokenizer, scenes, ask_judge=True)
 
 
 def read_curve(trainer: Trainer) -> list[dict[str, object]]:

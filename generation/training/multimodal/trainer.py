@@ -118,7 +118,8 @@ class Trainer:
         for model in self.averaged():
             for name, pair in (("one", False), ("two", True)):
                 scenes = held_out_scenes(self.codebook, self.plan.score_prompts, pair=pair, seed=self.plan.seed)
-                line[name] = asdict(score(model, self.codebook, self.tokenizer, scenes))
+                figures = asdict(score(model, self.codebook, self.tokenizer, scenes))
+                line[name] = {key: round(value, 3) for key, value in figures.items() if value is not None}
         _log.info("score %s", line)
         with (self.plan.folder / CURVE).open("a", encoding="utf-8") as curve:
             curve.write(json.dumps(line) + "\n")

@@ -33,7 +33,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def plan_for(folder: Path) -> Plan:
-    return Plan(folder, minutes=0.05, batch=8, warm_steps=2, score_prompts=2, muon_rate=0.02, adam_rate=5e-3)
+    return Plan(
+        folder, minutes=0.05, batch=8, warm_steps=2, score_prompts=2, export_prompts=2, muon_rate=0.02, adam_rate=5e-3
+    )
 
 
 def trainer_for(folder: Path, world: World, *, resume: bool = False) -> Trainer:
