@@ -1,4 +1,4 @@
-"""The command line of the trainer: `python -m generation.training.diffusion STAGE`. Must not hold any training itself."""
+"""The command line of the trainer: `python -m generation.training.diffusion STAGE`. Must not hold any training."""
 
 import argparse
 import logging

@@ -68,7 +68,9 @@ def losses(network: AutoencoderKL, pictures: Tensor, generator: torch.Generator)
     hidden = network.encode(pictures).latent_dist
     drawn = network.decode(hidden.sample(generator=generator)).sample
     error = (drawn - pictures).abs().mean()
-    sharpness = sum(((a - b).abs().mean() for a, b in zip(edges(drawn), edges(pictures), strict=True)), error.new_zeros(()))
+    sharpness = sum(
+        ((a - b).abs().mean() for a, b in zip(edges(drawn), edges(pictures), strict=True)), error.new_zeros(())
+    )
     prior = hidden.kl().mean() / hidden.mean[0].numel()
     return error + EDGES * sharpness + PRIOR * prior, error.detach()
 
@@ -111,7 +113,7 @@ class Run:
         set_rate(self.optimizer, budget.rate(RATE))
         loss, error = losses(self.network, pictures, noise(rng))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.average.update(self.network, self.step)
         self.step += 1

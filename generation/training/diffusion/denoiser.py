@@ -34,13 +34,13 @@ from generation.training.diffusion.progress import (
 from generation.training.world import World, caption
 
 STAGE = "denoiser"
-RATE = 2e-3
-BATCH, FRESH = 32, 4  # scenes per step; how many of them are encoded anew and join the pool
+RATE = 3e-3
+BATCH, FRESH = 24, 3  # scenes per step; how many of them are encoded anew and join the pool
 FIRST_POOL = 128  # of each kind
 WORDLESS = 0.1  # share of empty captions, which guidance needs
-PAIRS_FROM, PAIRS_TO, PAIRS_STEPS = 0.2, 0.5, 3000
-HIGH_NOISE = 2.0  # 1 would draw all noise levels alike
-PLAIN = ("conv_in", "conv_out", "embedding.weight")
+PAIRS_FROM, PAIRS_TO, PAIRS_STEPS = 0.1, 0.5, 4000
+HIGH_NOISE = 2.5  # 1 would draw all noise levels alike
+PLAIN = ("conv_in", "conv_out", "embedding.weight", "positional_embedding")
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +55,7 @@ def settled_autoencoder(world: World) -> tuple[AutoencoderKL, int]:
     network.load_state_dict(weights_of(state, AUTOENCODER))
     network.requires_grad_(False)
     rng = draw(SEED, "whiten", 0)
-    networks.whiten(network, encode(network, world, [world.sample(rng) for _ in range(200)]))
+    networks.whiten(network, encode(network, world, [world.sample(rng) for _ in range(64)]))
     return network, state["step"]
 
 
@@ -103,7 +103,7 @@ class Run:
         set_rate(self.optimizer, budget.rate(RATE))
         loss = self.loss(latents, texts, rng)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         for name, network in self.networks.items():
             self.averages[name].update(network, self.step)
@@ -117,10 +117,13 @@ class Run:
         signal = self.alphas[times].sqrt()[:, None, None, None]
         spread = (1 - self.alphas[times]).sqrt()[:, None, None, None]
         grain = torch.randn(latents.shape, generator=noise(rng))
-        tokens = self.tokenizer(texts, padding="max_length", truncation=True, max_length=words.LENGTH, return_tensors="pt")
+        tokens = self.tokenizer(
+            texts, padding="max_length", truncation=True, max_length=words.LENGTH, return_tensors="pt"
+        )
         hidden = self.networks["text_encoder"](tokens.input_ids)[0]
         velocity = self.networks["unet"](signal * latents + spread * grain, times, hidden).sample
-        return (velocity - (signal * grain - spread * latents)).square().mean()
+        error: Tensor = (velocity - (signal * grain - spread * latents)).square().mean()
+        return error
 
 
 def noise_levels(count: int, rng: Random) -> Tensor:

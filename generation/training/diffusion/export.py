@@ -24,13 +24,15 @@ STEPS, GUIDANCE = 10, 2.0
 KEPT = ("README.md", "contact-sheet.png")  # written by people or by `look`, not by an export
 
 
-def preview_map(network: AutoencoderKL, world: World, count: int = 100) -> dict[str, Any]:
+def preview_map(network: AutoencoderKL, world: World, count: int = 40) -> dict[str, Any]:
     """The linear map from one latent cell to the mean colour of its 4 x 4 pixels (0..1), by least squares."""
     rng = draw(SEED, "preview", 0)
     scenes = [world.sample(rng) for _ in range(count)]
     latents = encode(network, world, scenes).permute(0, 2, 3, 1).reshape(-1, networks.LATENT_CHANNELS)
     pictures = to_tensor([world.compose(scene) for scene in scenes]).add(1).div(2)
-    colours = torch.nn.functional.avg_pool2d(pictures, CANVAS // networks.LATENT_SIDE).permute(0, 2, 3, 1).reshape(-1, 3)
+    colours = (
+        torch.nn.functional.avg_pool2d(pictures, CANVAS // networks.LATENT_SIDE).permute(0, 2, 3, 1).reshape(-1, 3)
+    )
     known = torch.cat([latents, torch.ones(len(latents), 1)], dim=1)
     solved: Tensor = torch.linalg.lstsq(known, colours).solution
     rows = [[round(value, 5) for value in row] for row in solved.tolist()]

@@ -55,8 +55,9 @@ class Pool:
         return scenes, torch.stack([self.latents[pair][place] for pair, place in places]).float()
 
     def save(self, path: Path, mark: int) -> None:
-        kinds = [[[asdict(scene) for scene in self.scenes[pair]], self.latents[pair]] for pair in (False, True)]
-        packed = [(scenes, torch.stack(latents) if latents else torch.empty(0)) for scenes, latents in kinds]
+        packed = [
+            ([asdict(scene) for scene in self.scenes[pair]], torch.stack(self.latents[pair])) for pair in (False, True)
+        ]
         save(path, {"mark": mark, "kinds": packed})
 
     def load(self, path: Path, mark: int) -> None:

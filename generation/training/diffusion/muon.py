@@ -17,15 +17,24 @@ UPDATE_SIZE = 0.2  # root mean square of one step before the rate: that of AdamW
 
 
 def orthogonalised(gradient: Tensor, steps: int = 5) -> Tensor:
-    """The nearest matrix with singular values near one."""
+    """The nearest matrix with singular values near one.
+
+    The steps are taken on the small square (matrix times its transpose) and multiplied in at the end, which for long
+    convolution kernels costs a third of taking them on the matrix itself.
+    """
     a, b, c = NEWTON_SCHULZ
     matrix = gradient / (gradient.norm() + 1e-7)
     tall = matrix.shape[0] > matrix.shape[1]
     matrix = matrix.T if tall else matrix
+    square = matrix @ matrix.T
+    one = torch.eye(len(square))
+    turned = one
     for _ in range(steps):
-        gram = matrix @ matrix.T
-        matrix = a * matrix + (b * gram + c * gram @ gram) @ matrix
-    return matrix.T if tall else matrix
+        factor = a * one + b * square + c * square @ square
+        turned = factor @ turned
+        square = factor @ square @ factor
+    result: Tensor = turned @ matrix
+    return result.T if tall else result
 
 
 class Muon(Optimizer):

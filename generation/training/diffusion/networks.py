@@ -55,7 +55,7 @@ def whiten(network: AutoencoderKL, latents: Tensor) -> None:
     back = axes @ torch.diag(deviations) @ axes.T
     inward, outward = network.quant_conv, network.post_quant_conv
     four = LATENT_CHANNELS
-    inward.weight[:four, :four] = (white @ inward.weight[:four, :four, 0, 0].double()).float()[..., None, None]
+    inward.weight[:four] = (white @ inward.weight[:four, :, 0, 0].double()).float()[..., None, None]
     inward.bias[:four] = (white @ (inward.bias[:four].double() - mean)).float()
     inward.bias[four:] += 2 * white.diagonal().clamp_min(1e-6).log().float()
     old = outward.weight[..., 0, 0].double()
@@ -64,7 +64,7 @@ def whiten(network: AutoencoderKL, latents: Tensor) -> None:
 
 
 def quiet_start(network: AutoencoderKL) -> None:
-    """Begin with almost noiseless latents: at the usual start (deviation 1) the decoder hears noise for hundreds of steps."""
+    """Begin with almost noiseless latents: at deviation 1, the usual start, the decoder hears only noise."""
     last = network.encoder.conv_out
     with torch.no_grad():
         last.weight[LATENT_CHANNELS:] = 0
@@ -72,19 +72,25 @@ def quiet_start(network: AutoencoderKL) -> None:
 
 
 def denoiser() -> UNet2DConditionModel:
-    """Most weights at 8 x 8 and 4 x 4, where a step is cheap; the finer levels only fold and unfold."""
+    """Most weights, and all words, at 4 x 4, where a step is cheap; the finer levels only fold and unfold."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIDE,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        block_out_channels=(16, 32, 96, 128),
+        down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
+        block_out_channels=(16, 32, 64, 160),
         layers_per_block=1,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,
         norm_num_groups=8,
         use_linear_projection=True,
+        # the caption also steers every block through the time embedding: words are learned much sooner than by
+        # cross attention alone, which first has to find out where to look
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
+        time_embedding_dim=192,
+        resnet_time_scale_shift="scale_shift",
     )
 
 

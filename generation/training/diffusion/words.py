@@ -5,42 +5,52 @@ and then kept beside the checkpoints, because the numbers of its tokens are part
 later are spelled from pieces, and can still be learned. Must not depend on training progress.
 """
 
-import json
 import re
+from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
 from generation.training.world import all_words
 
+WORD_END = "</w>"
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 32  # tokens: the longest caption has about 24 words
 LARGEST = 2048  # rows of the embedding table; the words of the world need about 1,600
 
 
 def pieces(texts: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Byte pairs, merged until every word of the texts is whole."""
-    words = sorted({word for text in texts for word in re.findall(r"[^\W\d_]+", text.lower())})
+    """Byte pairs, merged until every word of the texts is whole: the most frequent first, ties by the alphabet.
+
+    Our own loop because the library's trainer breaks ties differently in every process, and tokens are numbered.
+    """
+    words = sorted({word for text in texts for word in re.findall(r"[a-z]+", text.lower())})
+    split = [[*word[:-1], word[-1] + WORD_END] for word in words]
+    merges: list[tuple[str, str]] = []
+    while pairs := Counter(pair for word in split for pair in pairwise(word)):
+        merge = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(merge)
+        split = [_merged(word, merge) for word in split]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=LARGEST - 2 - len(letters),
-        min_frequency=1,
-        end_of_word_suffix="</w>",
-        initial_alphabet=letters,
-        show_progress=False,
-    )
-    learner.train_from_iterator(words, trainer)
-    learned = json.loads(learner.to_str())["model"]
-    tokens = sorted(learned["vocab"], key=learned["vocab"].get)
-    # a byte may also end a word, whether or not the training words show it there
-    tokens += [letter + "</w>" for letter in letters if letter + "</w>" not in learned["vocab"]]
-    return {token: number for number, token in enumerate([*tokens, START, END])}, [
-        (left, right) for left, right in learned["merges"]
+    tokens = [
+        *letters,
+        *(letter + WORD_END for letter in letters),
+        *dict.fromkeys(left + right for left, right in merges),
     ]
+    return {token: number for number, token in enumerate([*tokens, START, END])}, merges
+
+
+def _merged(word: list[str], merge: tuple[str, str]) -> list[str]:
+    joined: list[str] = []
+    for piece in word:
+        if joined and (joined[-1], piece) == merge:
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return joined
 
 
 def build() -> CLIPTokenizer:
