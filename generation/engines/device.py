@@ -122,6 +122,7 @@ class Device:
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
+            error.__traceback__ = None
             failure = f"The {self.kind} ran out of memory while {doing}."
         if failure:
             raise DeviceMemoryError(failure, hint="Use a smaller size or a smaller checkpoint, or free the device.")

@@ -19,7 +19,7 @@ from generation.engines.diffusion_latents import CleanLatents
 from generation.engines.diffusion_preview import Previewer
 from generation.engines.errors import CheckpointError, InvalidNumbersError
 from generation.engines.fragments import Fragment, Kind, Note, Pixels
-from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, require_drawable
+from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, read_json, require_drawable
 from generation.engines.loading import bytes_of, quiet, unusable
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
 from generation.engines.precision import choose_dtype, require_finite
@@ -80,7 +80,9 @@ class DiffusionEngine:
         """Another capability is another pipeline around the same networks."""
         if capability not in self._pipelines:
             drawn = self._pipelines["text_to_image"]
-            made = diffusers.AutoPipelineForImage2Image.from_pipe(drawn, vae=drawn.vae)
+            name = type(drawn).__name__.replace("Pipeline", "Img2ImgPipeline")
+            # vae: else a tiny one is refused; dtype: else everything is converted to float32
+            made = getattr(diffusers, name).from_pipe(drawn, vae=drawn.vae, dtype=drawn.dtype)
             made.set_progress_bar_config(disable=True)
             self._pipelines[capability] = made
         return self._pipelines[capability]
@@ -171,12 +173,15 @@ def _read(folder: Path, device: Device, facts: CheckpointFacts) -> Any:
     """The pipeline on its device; only classes that inspection allows come this far."""
     quiet(diffusers)
     quiet(transformers)
+    parts = read_json(folder / "model_index.json")
+    left_out = {part: None for part, entry in parts.items() if entry == [None, None]}
     pipeline = getattr(diffusers, facts.class_name).from_pretrained(
         folder,
         dtype=choose_dtype(device),
         use_safetensors=True,
         local_files_only=True,
         variant=facts.variant,
+        **left_out,
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device.torch)

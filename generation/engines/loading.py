@@ -23,7 +23,7 @@ def quiet(library: ModuleType) -> None:
 def unusable(name: str) -> Iterator[None]:
     """Whatever goes wrong while foreign files are read means that the checkpoint is unusable: CheckpointError.
 
-    Raised outside `except`, so that no traceback keeps tensors alive. Memory errors pass.
+    The traceback is dropped, because it keeps tensors alive. Memory errors pass.
     """
     reason = None
     try:
@@ -34,6 +34,7 @@ def unusable(name: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         logger.warning("%s could not be loaded", name, exc_info=True)
+        error.__traceback__ = None
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
     if reason:
         raise CheckpointError(f"{name} could not be loaded: {reason}", hint="Fetch the checkpoint again.")

@@ -1,11 +1,13 @@
 """Stage two: the denoiser and its text encoder learn which latents the words mean.
 
 A caption says nearly everything about a picture here, so most steps are taken at high noise, where the words alone
-decide; single objects come first, pairs grow in number. Must not change the autoencoder.
+decide; few nouns and single objects come first,
+more nouns and pairs follow. Must not change the autoencoder.
 """
 
 import logging
 import time
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -34,18 +36,27 @@ from generation.training.diffusion.progress import (
 from generation.training.world import World, caption
 
 STAGE = "denoiser"
-RATE = 3e-3
+RATE = 1.5e-3
 BATCH, FRESH = 24, 3  # scenes per step; how many of them are encoded anew and join the pool
 FIRST_POOL = 128  # of each kind
 WORDLESS = 0.1  # share of empty captions, which guidance needs
 PAIRS_FROM, PAIRS_TO, PAIRS_STEPS = 0.1, 0.5, 4000
-HIGH_NOISE = 2.5  # 1 would draw all noise levels alike
+FULL_NOISE = 0.5  # share of pictures that are nothing but noise, so that the words alone must do
+HIGH_NOISE = 2.0  # for the others; 1 would draw all noise levels alike
+NOUNS_FROM, NOUNS_DOUBLE = 24, 100  # how many nouns at first; after how many steps twice as many
 PLAIN = ("conv_in", "conv_out", "embedding.weight", "positional_embedding")
 _log = logging.getLogger(__name__)
 
 
 def pair_share(step: int) -> float:
     return PAIRS_FROM + (PAIRS_TO - PAIRS_FROM) * min(1.0, step / PAIRS_STEPS)
+
+
+def known_nouns(names: Sequence[str], step: int) -> frozenset[str]:
+    """Few nouns first. With all of them at once, hundreds of steps teach the ground only and no noun at all."""
+    mixed = list(names)
+    draw(SEED, "nouns", 0).shuffle(mixed)
+    return frozenset(mixed[: int(NOUNS_FROM * 2 ** min(step / NOUNS_DOUBLE, 20))])
 
 
 def settled_autoencoder(world: World) -> tuple[AutoencoderKL, int]:
@@ -94,10 +105,10 @@ class Run:
     def advance(self, pool: Pool, budget: Budget) -> float:
         """One step; returns its loss."""
         rng = draw(SEED, STAGE, self.step)
-        share = pair_share(self.step)
+        share, known = pair_share(self.step), known_nouns(pool.world.names, self.step)
         for pair in (False, True):
             if len(pool.scenes[pair]) < FIRST_POOL or (rng.random() < share) is pair:
-                pool.grow(rng, FRESH, pair=pair)
+                pool.grow(rng, FRESH, known, pair=pair)
         scenes, latents = pool.draw(rng, [rng.random() < share for _ in range(BATCH)])
         texts = ["" if rng.random() < WORDLESS else caption(scene, rng) for scene in scenes]
         set_rate(self.optimizer, budget.rate(RATE))
@@ -127,9 +138,10 @@ class Run:
 
 
 def noise_levels(count: int, rng: Random) -> Tensor:
-    """One from each of `count` equal slices, so that a small batch still sees them all; most of them noisy."""
-    places = [((place + rng.random()) / count) ** HIGH_NOISE for place in range(count)]
-    levels = [networks.TRAIN_STEPS - 1 - int(place * (networks.TRAIN_STEPS - 1)) for place in places]
+    """Pure noise for some; for the rest one from each of equal slices, so that a small batch still sees them all."""
+    pure = int(count * FULL_NOISE)
+    places = [((place + rng.random()) / (count - pure)) ** HIGH_NOISE for place in range(count - pure)]
+    levels = [networks.TRAIN_STEPS - 1 - int(place * (networks.TRAIN_STEPS - 1)) for place in [0.0] * pure + places]
     rng.shuffle(levels)
     return torch.tensor(levels)
 
@@ -141,7 +153,7 @@ def train(world: World, budget: Budget, *, resume: bool) -> Run:
         run.resume(load(path))
     network, mark = settled_autoencoder(world)
     pool, pool_path = Pool(world, network), path.with_name("latents.pt")
-    pool.load(pool_path, mark)
+    pool.load(pool_path, mark, known_nouns(world.names, run.step))
     saved, recent = time.monotonic(), []
     while budget.spent < 1:
         recent.append(run.advance(pool, budget))

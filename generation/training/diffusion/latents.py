@@ -4,6 +4,7 @@ A few new scenes are encoded at every step and then met again and again under ne
 Must hold training scenes only; `World.sample` sees to that.
 """
 
+from collections.abc import Set
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -36,17 +37,17 @@ class Pool:
         self.scenes: dict[bool, list[Scene]] = {False: [], True: []}
         self.latents: dict[bool, list[Tensor]] = {False: [], True: []}
 
-    def grow(self, rng: Random, count: int, *, pair: bool) -> None:
+    def grow(self, rng: Random, count: int, known: Set[str], *, pair: bool) -> None:
         if len(self.scenes[pair]) >= LARGEST:
             return
-        scenes = [self._sample(rng, pair=pair) for _ in range(count)]
+        scenes = [self._sample(rng, known, pair=pair) for _ in range(count)]
         self.scenes[pair] += scenes
         self.latents[pair] += list(encode(self.network, self.world, scenes).half())
 
-    def _sample(self, rng: Random, *, pair: bool) -> Scene:
+    def _sample(self, rng: Random, known: Set[str], *, pair: bool) -> Scene:
         while True:
             scene = self.world.sample(rng)
-            if (scene.second is not None) is pair:
+            if (scene.second is not None) is pair and known.issuperset(scene.nouns):
                 return scene
 
     def draw(self, rng: Random, pairs: list[bool]) -> tuple[list[Scene], Tensor]:
@@ -60,12 +61,14 @@ class Pool:
         ]
         save(path, {"mark": mark, "kinds": packed})
 
-    def load(self, path: Path, mark: int) -> None:
-        """What an earlier run encoded, unless the autoencoder has changed since (`mark` is its step)."""
+    def load(self, path: Path, mark: int, known: Set[str]) -> None:
+        """What an earlier run encoded of the known nouns, unless the autoencoder has changed (`mark` is its step)."""
         if not path.exists():
             return
         state: dict[str, Any] = load(path)
         if state["mark"] == mark:
             for pair, (scenes, latents) in zip((False, True), state["kinds"], strict=True):
-                self.scenes[pair] = [Scene(**scene) for scene in scenes]
-                self.latents[pair] = list(latents)
+                told = [Scene(**scene) for scene in scenes]
+                kept = [place for place, scene in enumerate(told) if known.issuperset(scene.nouns)]
+                self.scenes[pair] = [told[place] for place in kept]
+                self.latents[pair] = [latents[place] for place in kept]

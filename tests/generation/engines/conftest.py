@@ -1,0 +1,32 @@
+"""Tiny real checkpoints on disk, made once; one thread, because two fight over a busy machine for such small work."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.generation.engines import tiny
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def janus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_janus(tmp_path_factory.mktemp("checkpoints") / "janus")
+
+
+@pytest.fixture(scope="session")
+def mosaic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_mosaic(tmp_path_factory.mktemp("checkpoints") / "mosaic")
+
+
+@pytest.fixture(scope="session")
+def diffusion_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_diffusion(tmp_path_factory.mktemp("checkpoints") / "diffusion")

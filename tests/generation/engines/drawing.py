@@ -1,0 +1,44 @@
+"""What the tests of both families ask of an engine."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from generation.engines.base import CancelToken, Engine
+from generation.engines.device import Device
+from generation.engines.factory import create_engine
+from generation.engines.fragments import Fragment, Kind
+from generation.engines.params import CheckpointSpec, GenerationParams
+
+PROMPT = "a cat left of pizza on blue"
+
+
+def loaded(folder: Path, family: str) -> Engine:
+    """An engine with its weights on the CPU."""
+    engine = create_engine(CheckpointSpec("tiny", str(folder), family))
+    engine.load(Device("cpu"))
+    return engine
+
+
+def draw(engine: Engine, size: int, **wish: Any) -> list[Fragment]:
+    """Every fragment of a wish; notes are left out."""
+    params = GenerationParams(**{"prompt": PROMPT, "width": size, "height": size, "seed": 7, **wish})
+    return [item for item in engine.generate(params, CancelToken()) if isinstance(item, Fragment)]
+
+
+def finals(fragments: list[Fragment]) -> list[Fragment]:
+    return [fragment for fragment in fragments if fragment.kind is Kind.FINAL]
+
+
+def same(first: Fragment, second: Fragment) -> bool:
+    return np.array_equal(first.pixels, second.pixels)
+
+
+def poison(weights: Path, name: str) -> None:
+    """Put a value that is no number into one tensor on disk."""
+    tensors = load_file(weights)
+    tensors[name].view(-1)[0] = torch.nan
+    save_file(tensors, weights, metadata={"format": "pt"})

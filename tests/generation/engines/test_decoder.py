@@ -1,0 +1,60 @@
+"""Streaming decoders: a mosaic exactly, the Janus decoder in bands that come close."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import JanusForConditionalGeneration
+from transformers.models.janus.modeling_janus import JanusVQVAE
+
+from generation.engines.decoder import JanusDecoder, MosaicDecoder
+from generation.engines.fragments import Pixels
+from generation.engines.mosaic import Mosaic, MosaicError
+
+CODES = torch.randint(0, 128, (64,), generator=torch.Generator().manual_seed(5)).tolist()
+
+
+@pytest.fixture(scope="module")
+def network(janus_folder: Path) -> JanusVQVAE:
+    return JanusForConditionalGeneration.from_pretrained(janus_folder).model.vqmodel
+
+
+def in_bands(decoder: JanusDecoder, codes: list[int]) -> Pixels:
+    patches = [patch for code in codes if (patch := decoder.feed(code)) is not None]
+    assert [patch.y for patch in patches] == sorted({patch.y for patch in patches})
+    return np.concatenate([patch.pixels for patch in patches])
+
+
+@torch.no_grad()
+def by_the_network_itself(network: JanusVQVAE, codes: list[int]) -> Pixels:
+    picture = network.decode(torch.tensor([codes]))[0].permute(1, 2, 0)
+    return ((picture + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def test_the_final_is_what_the_network_itself_decodes(network: JanusVQVAE) -> None:
+    decoder = JanusDecoder(network)
+    in_bands(decoder, CODES)
+    assert np.array_equal(decoder.final(), by_the_network_itself(network, CODES))
+
+
+@pytest.mark.parametrize("band_rows", [1, 2, 3])
+def test_bands_cover_the_picture_and_come_close(network: JanusVQVAE, band_rows: int) -> None:
+    stripes = CODES[:8] * 8  # rows to come are like the last one, so that the decoder's guess about them is right
+    bands = in_bands(JanusDecoder(network, band_rows=band_rows), stripes)
+    whole = by_the_network_itself(network, stripes)
+    assert bands.shape == whole.shape
+    assert np.abs(bands.astype(int) - whole).mean() < whole.std() / 3
+
+
+def test_a_band_of_everything_is_exact(network: JanusVQVAE) -> None:
+    assert np.array_equal(in_bands(JanusDecoder(network, band_rows=8), CODES), by_the_network_itself(network, CODES))
+
+
+def test_a_mosaic_refuses_codes_where_they_make_no_sense(mosaic_folder: Path) -> None:
+    decoder = MosaicDecoder(Mosaic.load(mosaic_folder))
+    assert decoder.feed(0) is None
+    for _ in range(3):
+        assert decoder.feed(4) is None
+    with pytest.raises(MosaicError):
+        decoder.feed(1)
