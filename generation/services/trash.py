@@ -55,7 +55,9 @@ def days_left(image: Image) -> int:
 def _purge_batch(since: datetime.datetime) -> int:
     """Rows first, files when the rows are gone for certain: a file too many is waste, a row without file is a lie."""
     # The lock (SQLite: the immediate transaction) keeps a restore from slipping in between reading and deleting.
-    images = list(Image.objects.select_for_update().trashed().filter(trashed_at__lt=since).order_by("trashed_at")[:BATCH])
+    images = list(
+        Image.objects.select_for_update().trashed().filter(trashed_at__lt=since).order_by("trashed_at")[:BATCH]
+    )
     Image.objects.filter(pk__in=[image.pk for image in images]).delete()
     for image in images:
         storage.delete_on_commit(image.file)

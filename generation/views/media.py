@@ -91,7 +91,7 @@ def serve(request: PersonRequest, path: Path, content_type: str, *, etag: str) -
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    """Read in threads, so that a slow disk stops nobody else. Opened late: an answer that is never sent holds no file."""
+    """Read in threads, so a slow disk stops nobody else. Opened late: an answer that is never sent holds no file."""
     file = await asyncio.to_thread(path.open, "rb")
     try:
         while chunk := await asyncio.to_thread(file.read, CHUNK):

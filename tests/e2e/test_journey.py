@@ -1,4 +1,4 @@
-"""A person's way through the portal: log in, draw with both families, reload, cancel, remix, delete, undo; a stranger."""
+"""A person's way through the portal: log in, draw with both families, reload, cancel, remix, delete, undo."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,8 @@ new MutationObserver((changes) => {
     const key = `${card.dataset.request}/${target.dataset.index}`;
     if (!target.dataset.final) window.paintsBeforeEnd[key] = Number(target.dataset.paints ?? 0);
   }
-}).observe(document.documentElement, { subtree: true, attributes: true, attributeFilter: ["data-paints", "data-final"] });
+}).observe(document.documentElement, { subtree: true, attributes: true,
+  attributeFilter: ["data-paints", "data-final"] });
 """
 
 
