@@ -59,7 +59,7 @@ class Image(UuidModel):
         constraints = (models.UniqueConstraint(fields=["request", "index"], name="one_picture_per_request_and_index"),)
 
     def __str__(self) -> str:
-        return self.prompt[:60]
+        return f"{self.width}x{self.height} {self.pk}"
 
 
 class Upload(UuidModel):

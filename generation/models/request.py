@@ -87,7 +87,7 @@ class GenerationRequest(UuidModel):
         )
 
     def __str__(self) -> str:
-        return f"{self.prompt[:40]} ({self.state})"
+        return f"{self.pk} ({self.state})"
 
     @property
     def is_final(self) -> bool:

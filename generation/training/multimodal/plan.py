@@ -20,7 +20,7 @@ class Plan:
     save_minutes: float = 4.0
     score_minutes: float = 10.0
     score_prompts: int = 24
-    export_prompts: int = 40
+    export_prompts: int = 200
     seed: int = 7
 
 
