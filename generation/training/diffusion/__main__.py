@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _look(world: World, folder: Path, scenes: int) -> None:
     pipe = look.load(folder)
-    look.sheet(look.paint(pipe, look.PROMPTS), look.PROMPTS).save(folder / "contact-sheet.png", optimize=True)
+    sheet = look.sheet(look.paint(pipe, look.PROMPTS), look.PROMPTS)
+    sheet.quantize(160).save(folder / "contact-sheet.png", optimize=True)  # a palette: a third of the bytes
     for pair in (False, True):
         _log.info("%s: %s", "pairs" if pair else "single objects", look.score(pipe, world, scenes, pair=pair))
 

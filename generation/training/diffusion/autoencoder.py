@@ -84,6 +84,7 @@ class Run:
         self.decoder_only = decoder_only
         if decoder_only:
             self.network.encoder.requires_grad_(False)
+            self.network.quant_conv.requires_grad_(False)
         self.optimizer: Muon = muon_for([self.network], RATE, PLAIN)
         self.average = Average(self.network, keep=0.998)
         self.step = 0
@@ -100,7 +101,8 @@ class Run:
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["networks"][STAGE])
+        # a decoder alone goes on from the averages: their encoder is the one whose latents are in use
+        self.network.load_state_dict(state["averages" if self.decoder_only else "networks"][STAGE])
         self.average.weights = state["averages"][STAGE]
         if state["decoder_only"] == self.decoder_only:
             self.optimizer.load_state_dict(state["optimizer"])

@@ -5,6 +5,7 @@ decide; few nouns and single objects come first,
 more nouns and pairs follow. Must not change the autoencoder.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ STAGE = "denoiser"
 RATE = 1.5e-3
 BATCH, FRESH = 24, 3  # scenes per step; how many of them are encoded anew and join the pool
 FIRST_POOL = 128  # of each kind
+WHITE_SCENES = 64
 WORDLESS = 0.1  # share of empty captions, which guidance needs
 PAIRS_FROM, PAIRS_TO, PAIRS_STEPS = 0.1, 0.5, 4000
 FULL_NOISE = 0.5  # share of pictures that are nothing but noise, so that the words alone must do
@@ -59,15 +61,29 @@ def known_nouns(names: Sequence[str], step: int) -> frozenset[str]:
     return frozenset(mixed[: int(NOUNS_FROM * 2 ** min(step / NOUNS_DOUBLE, 20))])
 
 
-def settled_autoencoder(world: World) -> tuple[AutoencoderKL, int]:
-    """The averaged autoencoder with white latents, and its step, by which cached latents are told apart."""
+def settled_autoencoder(world: World) -> tuple[AutoencoderKL, str]:
+    """The averaged autoencoder with white latents, and a mark of its encoder, by which cached latents are told apart.
+
+    How to whiten is measured once and kept: measured again, in a world with more nouns, it would come out a little
+    different, and the denoiser's latents would no longer be the decoder's.
+    """
     state = load(checkpoint_path(AUTOENCODER))
     network = networks.autoencoder()
     network.load_state_dict(weights_of(state, AUTOENCODER))
     network.requires_grad_(False)
-    rng = draw(SEED, "whiten", 0)
-    networks.whiten(network, encode(network, world, [world.sample(rng) for _ in range(64)]))
-    return network, state["step"]
+    mark, path = encoder_mark(network), checkpoint_path("white")
+    if not path.exists() or load(path)["mark"] != mark:
+        rng = draw(SEED, "whiten", 0)
+        mean, covariance = networks.spread(encode(network, world, [world.sample(rng) for _ in range(WHITE_SCENES)]))
+        save(path, {"mark": mark, "mean": mean, "covariance": covariance})
+    white = load(path)
+    networks.whiten(network, white["mean"], white["covariance"])
+    return network, mark
+
+
+def encoder_mark(network: AutoencoderKL) -> str:
+    weights = [*network.encoder.state_dict().values(), *network.quant_conv.state_dict().values()]
+    return hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in weights)).hexdigest()
 
 
 class Run:

@@ -4,7 +4,6 @@ A few new scenes are encoded at every step and then met again and again under ne
 Must hold training scenes only; `World.sample` sees to that.
 """
 
-from collections.abc import Set
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -37,14 +36,14 @@ class Pool:
         self.scenes: dict[bool, list[Scene]] = {False: [], True: []}
         self.latents: dict[bool, list[Tensor]] = {False: [], True: []}
 
-    def grow(self, rng: Random, count: int, known: Set[str], *, pair: bool) -> None:
+    def grow(self, rng: Random, count: int, known: frozenset[str], *, pair: bool) -> None:
         if len(self.scenes[pair]) >= LARGEST:
             return
         scenes = [self._sample(rng, known, pair=pair) for _ in range(count)]
         self.scenes[pair] += scenes
         self.latents[pair] += list(encode(self.network, self.world, scenes).half())
 
-    def _sample(self, rng: Random, known: Set[str], *, pair: bool) -> Scene:
+    def _sample(self, rng: Random, known: frozenset[str], *, pair: bool) -> Scene:
         while True:
             scene = self.world.sample(rng)
             if (scene.second is not None) is pair and known.issuperset(scene.nouns):
@@ -55,14 +54,14 @@ class Pool:
         scenes = [self.scenes[pair][place] for pair, place in places]
         return scenes, torch.stack([self.latents[pair][place] for pair, place in places]).float()
 
-    def save(self, path: Path, mark: int) -> None:
+    def save(self, path: Path, mark: str) -> None:
         packed = [
             ([asdict(scene) for scene in self.scenes[pair]], torch.stack(self.latents[pair])) for pair in (False, True)
         ]
         save(path, {"mark": mark, "kinds": packed})
 
-    def load(self, path: Path, mark: int, known: Set[str]) -> None:
-        """What an earlier run encoded of the known nouns, unless the autoencoder has changed (`mark` is its step)."""
+    def load(self, path: Path, mark: str, known: frozenset[str]) -> None:
+        """What an earlier run encoded of the known nouns, unless the autoencoder has changed (`mark` tells)."""
         if not path.exists():
             return
         state: dict[str, Any] = load(path)

@@ -41,15 +41,19 @@ def autoencoder() -> AutoencoderKL:
     return network
 
 
+def spread(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of the latents' channels, in double precision."""
+    values = latents.permute(1, 0, 2, 3).flatten(1).double()
+    return values.mean(1), torch.cov(values)
+
+
 @torch.no_grad()
-def whiten(network: AutoencoderKL, latents: Tensor) -> None:
+def whiten(network: AutoencoderKL, mean: Tensor, covariance: Tensor) -> None:
     """Fold the latents' mean and covariance into the two 1 x 1 convolutions: what the denoiser sees is then white.
 
     Exact, and stock pipelines need no shift, which they would ignore (`scaling_factor` is 1).
     """
-    values = latents.permute(1, 0, 2, 3).flatten(1).double()
-    mean = values.mean(1)
-    lengths, axes = torch.linalg.eigh(torch.cov(values))
+    lengths, axes = torch.linalg.eigh(covariance)
     deviations = lengths.clamp_min(float(lengths.max()) * 1e-3).sqrt()
     white = axes @ torch.diag(1 / deviations) @ axes.T
     back = axes @ torch.diag(deviations) @ axes.T

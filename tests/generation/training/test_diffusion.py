@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from generation.training.diffusion import autoencoder, denoiser, look, networks, progress
+from generation.training.diffusion import autoencoder, denoiser, latents, look, networks, progress
 from generation.training.diffusion.export import export
 from generation.training.diffusion.latents import Pool
 from generation.training.diffusion.progress import Budget, checkpoint_path, draw, load
-from generation.training.world import World, held_out
+from generation.training.world import World, held_out, plain_caption
 
 ROOT = Path(__file__).resolve().parents[3]
 ENDLESS = """
@@ -42,9 +42,10 @@ def _error(run: autoencoder.Run, world: World) -> float:
 
 
 def _loss(run: denoiser.Run, pool: Pool) -> float:
-    latents, texts = torch.stack(pool.latents[False][:8]).float(), [scene.first for scene in pool.scenes[False][:8]]
+    hidden = torch.stack(pool.latents[False][:8]).float()
+    texts = [plain_caption(scene) for scene in pool.scenes[False][:8]]
     with torch.no_grad():
-        return float(run.loss(latents, texts, draw(1, "fixed", 0)))
+        return float(run.loss(hidden, texts, draw(1, "fixed", 0)))
 
 
 def test_a_few_steps_lower_both_losses_and_leave_a_folder_that_draws_the_same_twice(
@@ -52,10 +53,13 @@ def test_a_few_steps_lower_both_losses_and_leave_a_folder_that_draws_the_same_tw
 ) -> None:
     monkeypatch.setattr(denoiser, "BATCH", 8)
     monkeypatch.setattr(denoiser, "FIRST_POOL", 8)
+    monkeypatch.setattr(denoiser, "FRESH", 8)
+    monkeypatch.setattr(denoiser, "WHITE_SCENES", 8)
+    monkeypatch.setattr(latents, "LARGEST", 8)
     monkeypatch.setattr(progress, "WARM_UP", 4)
     packer, budget = autoencoder.Run(), Budget(1, steps=1000)
     before = _error(packer, tiny_world)
-    for _ in range(16):
+    for _ in range(12):
         packer.advance(tiny_world, budget)
     assert _error(packer, tiny_world) < 0.9 * before
     autoencoder.save(checkpoint_path("autoencoder"), packer.state())
@@ -65,9 +69,10 @@ def test_a_few_steps_lower_both_losses_and_leave_a_folder_that_draws_the_same_tw
     pool, budget = Pool(tiny_world, network), Budget(1, steps=1000)
     run.advance(pool, budget)
     before = _loss(run, pool)
-    for _ in range(24):
+    for _ in range(20):
         run.advance(pool, budget)
-    assert _loss(run, pool) < before
+    after = _loss(run, pool)
+    assert after < 0.97 * before, (after, before)
     assert not any(held_out(scene) for pair in (False, True) for scene in pool.scenes[pair])
     autoencoder.save(checkpoint_path("denoiser"), run.state())
 
@@ -86,7 +91,7 @@ def test_white_latents_decode_to_the_same_picture(tiny_world: World) -> None:
     pictures = autoencoder.batch(tiny_world, draw(1, "test", 0), whole=False)
     with torch.no_grad():
         before = network.decode(network.encode(pictures).latent_dist.mean).sample
-        networks.whiten(network, network.encode(pictures).latent_dist.mean)
+        networks.whiten(network, *networks.spread(network.encode(pictures).latent_dist.mean))
         white = network.encode(pictures).latent_dist.mean
         after = network.decode(white).sample
     assert white.mean().abs() < 1e-3
@@ -131,3 +136,10 @@ def test_noise_levels_cover_the_schedule_and_favour_noise() -> None:
     levels = denoiser.noise_levels(40, draw(1, "levels", 0))
     assert int(levels.min()) < 150 and int(levels.max()) > 985
     assert float(levels.float().mean()) > 600
+
+
+def test_nouns_are_met_few_at_first_and_all_in_the_end() -> None:
+    names = [str(number) for number in range(218)]
+    few, more = denoiser.known_nouns(names, 0), denoiser.known_nouns(names, 50)
+    assert len(few) == denoiser.NOUNS_FROM
+    assert few < more < denoiser.known_nouns(names, 10_000) == frozenset(names)
