@@ -23,7 +23,7 @@ lint: .venv/installed-lint ## style, types, contracts, system checks
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 	@PYTHONPATH=.:platform $(PY) -m mypy accounts generation platform/config platform/core
 	@PYTHONPATH=.:platform $(PY) -c 'from importlinter.cli import lint_imports_command as run; run()'
-	@git ls-files 'templates/*.html' | xargs $(PY) -m djade --target-version 5.2 --check
+	@git ls-files 'templates/*.html' | xargs .venv/bin/djade --target-version 5.2 --check
 	@$(PY) -W error manage.py check --fail-level WARNING
 	@$(PY) manage.py makemigrations --check --dry-run
 

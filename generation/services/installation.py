@@ -10,7 +10,7 @@ from django.core.validators import validate_email
 from accounts.models import User
 from accounts.services import administrator_create
 from core.errors import TesseraError
-from generation.models import Checkpoint, GenerationRequest
+from generation.models import Checkpoint, GenerationRequest, Project
 from generation.services.projects import project_personal
 from generation.services.requests import request_submit
 
@@ -53,7 +53,7 @@ def welcome_submit() -> list[GenerationRequest]:
     return [_welcome(owner, project, checkpoint) for checkpoint in starters]
 
 
-def _welcome(owner: User, project: object, checkpoint: Checkpoint) -> GenerationRequest:
+def _welcome(owner: User, project: Project, checkpoint: Checkpoint) -> GenerationRequest:
     width, height = checkpoint.sizes[0]
     wish = {"prompt": WELCOME_PROMPT, "width": width, "height": height, "count": 1, "seed": WELCOME_SEED}
     return request_submit(user=owner, project=project, checkpoint=checkpoint, params=wish)

@@ -30,7 +30,7 @@ class Command(BaseCommand):
     """Web and cluster under one supervisor."""
 
     help = "Start the portal: web and cluster under one supervisor. Ctrl-C ends everything."
-    requires_system_checks: list[str] = []  # type: ignore[assignment]
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One switch, for tests and for servers that want an empty gallery."""
