@@ -140,7 +140,7 @@ def test_a_stranger_sees_none_of_it(enter: Enter) -> None:
     picture = card.locator("img").first.get_attribute("src")
     charlie = enter("charlie")
     heard: list[Any] = []
-    charlie.on("websocket", lambda socket: socket.on("framereceived", heard.append))
+    charlie.on("websocket", lambda socket: socket.on("framereceived", lambda frame: heard.append(frame)))
     charlie.reload()
     expect(charlie.locator("[data-request]")).to_have_count(0)
     assert picture is not None

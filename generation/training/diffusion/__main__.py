@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 def parser() -> argparse.ArgumentParser:
     asked = argparse.ArgumentParser(prog="python -m generation.training.diffusion", description=__doc__)
-    asked.add_argument("stage", choices=("autoencoder", "denoiser", "export", "look"))
+    asked.add_argument("stage", choices=("autoencoder", "adopt", "denoiser", "export", "look"))
     asked.add_argument("--minutes", type=float, default=40.0, help="how long to train, by the clock")
     asked.add_argument("--steps", type=int, help="how many steps to train, instead of minutes")
     asked.add_argument("--resume", action="store_true", help="go on from the checkpoint in the training folder")
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     budget = Budget(minutes=asked.minutes, steps=asked.steps)
     if asked.stage == "autoencoder":
         autoencoder.train(world, budget, resume=asked.resume, decoder_only=asked.decoder_only)
+    if asked.stage == "adopt":
+        autoencoder.adopt(asked.folder)
     if asked.stage == "denoiser":
         denoiser.train(world, budget, resume=asked.resume)
     if asked.stage == "export" or asked.export:

@@ -7,6 +7,7 @@ go on learning (`--decoder-only`), or the denoiser's latents would lose their me
 
 import logging
 import time
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -104,7 +105,7 @@ class Run:
         # a decoder alone goes on from the averages: their encoder is the one whose latents are in use
         self.network.load_state_dict(state["averages" if self.decoder_only else "networks"][STAGE])
         self.average.weights = state["averages"][STAGE]
-        if state["decoder_only"] == self.decoder_only:
+        if state["optimizer"] and state["decoder_only"] == self.decoder_only:
             self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.curve = state["step"], [tuple(point) for point in state["curve"]]
 
@@ -121,6 +122,17 @@ class Run:
         self.step += 1
         budget.taken += 1
         return float(error)
+
+
+def adopt(folder: Path) -> None:
+    """Take the autoencoder of an exported folder for the one to go on with: checkpoints stay on the machine that
+    trained, the folder goes everywhere. In single precision, so what half precision has rounded stays rounded."""
+    weights = AutoencoderKL.from_pretrained(folder / "vae", local_files_only=True).float().state_dict()
+    named = {STAGE: weights}
+    save(
+        checkpoint_path(STAGE),
+        {"networks": named, "averages": named, "optimizer": {}, "decoder_only": False, "step": 0, "curve": []},
+    )
 
 
 def train(world: World, budget: Budget, *, resume: bool, decoder_only: bool = False) -> Run:

@@ -38,7 +38,7 @@ from generation.training.world import World, caption
 
 STAGE = "denoiser"
 RATE = 1.5e-3
-BATCH, FRESH = 24, 3  # scenes per step; how many of them are encoded anew and join the pool
+BATCH, FRESH = 32, 3  # scenes per step; how many of them are encoded anew and join the pool
 FIRST_POOL = 128  # of each kind
 WHITE_SCENES = 64
 WORDLESS = 0.1  # share of empty captions, which guidance needs

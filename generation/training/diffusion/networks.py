@@ -76,14 +76,14 @@ def quiet_start(network: AutoencoderKL) -> None:
 
 
 def denoiser() -> UNet2DConditionModel:
-    """Most weights, and all words, at 4 x 4, where a step is cheap; the finer levels only fold and unfold."""
+    """Most weights, and all words, at 4 x 4 and 8 x 8, where a step is cheap; the finer levels only fold and unfold."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIDE,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
-        block_out_channels=(16, 32, 64, 160),
+        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        block_out_channels=(16, 32, 96, 136),
         layers_per_block=1,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,
