@@ -124,8 +124,8 @@ def generation_config() -> GenerationConfig:
     """What a sampler must know, under the names that Janus itself uses."""
     return GenerationConfig(
         do_sample=True,
-        temperature=0.5,
-        guidance_scale=2.0,
+        temperature=0.3,
+        guidance_scale=1.0,
         pad_token_id=PAD,
         bos_token_id=BOS,
         eos_token_id=EOS,

@@ -42,6 +42,8 @@ there, untrained. It is a proof that an installation works, and no measure of wh
 
 Prompt: the tokenizer's ids and then `<begin_of_image>`; unconditional prompt: every word replaced by `<pad>`.
 Codes outside `mosaic.allowed(position)` are masked before sampling.
+Guidance is off by default: of 20 unseen pairs in varied wordings 18 came out exactly right at temperature 0.3 without
+guidance and with 1.5, and 11 with guidance 2 at temperature 0.5.
 
 ## Data and licences
 
