@@ -1,6 +1,6 @@
 """People and the audit trail for operators. Changes go through accounts.services."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
@@ -19,7 +19,25 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 admin.site.unregister(Group)
 
 
-class PersonCreationForm(UserCreationForm):  # type: ignore[misc]
+class SmallAddressMixin:
+    """An address that differs from another one only in case is the same address."""
+
+    cleaned_data: dict[str, Any]
+
+    def clean_email(self) -> str:
+        """In small letters, before anybody asks whether it is taken."""
+        return str(self.cleaned_data["email"]).lower()
+
+
+class PersonForm(SmallAddressMixin, UserChangeForm):  # type: ignore[misc]
+    """What operators change."""
+
+    class Meta(UserChangeForm.Meta):  # type: ignore[misc]
+        labels: ClassVar[dict[str, str]] = {"is_staff": "Operator"}
+        help_texts: ClassVar[dict[str, str]] = {"is_staff": "Runs this portal: may do everything these pages offer."}
+
+
+class PersonCreationForm(SmallAddressMixin, UserCreationForm):  # type: ignore[misc]
     """Address, name, and a one-time password."""
 
     class Meta:
@@ -31,7 +49,7 @@ class PersonCreationForm(UserCreationForm):  # type: ignore[misc]
 class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
     """People. They are deactivated, not deleted: their pictures and audit lines stay whose they are."""
 
-    form = UserChangeForm
+    form = PersonForm
     add_form = PersonCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = ("email", "name", "is_active", "is_staff", "must_change_password", "last_login")
@@ -42,7 +60,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
     filter_horizontal = ()
     fieldsets = (
         (None, {"fields": ("email", "name", "password")}),
-        ("May", {"fields": ("is_active", "is_staff", "is_superuser", "must_change_password")}),
+        ("May", {"fields": ("is_active", "is_staff", "must_change_password")}),
         ("Dates", {"fields": ("last_login", "created_at")}),
     )
     add_fieldsets = (

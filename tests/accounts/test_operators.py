@@ -1,0 +1,136 @@
+"""The operator's door: `is_staff` opens all of it, and nothing private leaks by a lookup."""
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import AuditEvent, User
+from generation.models import Checkpoint, Device, GenerationRequest, Image, Project
+from tests.conftest import PASSWORD
+from tests.generation import pictures
+
+Login = Callable[[User], Client]
+
+
+@pytest.fixture
+def staff(db: None) -> User:
+    """An operator as another operator makes one: is_staff and nothing else."""
+    return User.objects.create_user("sven@example.org", PASSWORD, name="Sven", is_staff=True)
+
+
+@pytest.fixture
+def private(alice: User, team: Project) -> GenerationRequest:
+    """Alice's request and its picture, both about zebras."""
+    checkpoint = pictures.checkpoint()
+    request = GenerationRequest.objects.create(owner=alice, project=team, checkpoint=checkpoint, prompt="zebra")
+    pictures.image(project=team, prompt="zebra", request=request)
+    return request
+
+
+@pytest.mark.parametrize(
+    ("kind", "lookup"),
+    [
+        ("generationrequest", "prompt__startswith=zeb"),
+        ("generationrequest", "prompt__regex=^z"),
+        ("generationrequest", "prompt=zebra"),
+        ("generationrequest", "params__icontains=z"),
+        ("generationrequest", "checkpoint__requests__prompt__startswith=zeb"),
+        ("generationrequest", "images__prompt__startswith=zeb"),
+        ("image", "prompt__contains=zeb"),
+        ("image", "recipe__prompt=zebra"),
+        ("image", "sha256__startswith=a"),
+        ("project", "images__prompt__startswith=zeb"),
+    ],
+)
+def test_a_lookup_is_no_way_around_the_look(
+    olga: User, login: Login, private: GenerationRequest, kind: str, lookup: str
+) -> None:
+    answer = login(olga).get(f"/admin/generation/{kind}/?{lookup}")
+    assert answer.status_code == 400, lookup
+
+
+@pytest.mark.parametrize(
+    ("kind", "lookup"),
+    [
+        ("generationrequest", "state__exact=queued"),
+        ("generationrequest", "checkpoint__id__exact={checkpoint}"),
+        ("generationrequest", "error_code="),
+        ("generationrequest", "id={id}"),
+        ("image", "trashed_at__isempty=1"),
+        ("image", "checkpoint_name=starter-diffusion"),
+        ("project", "kind__exact=team"),
+    ],
+)
+def test_what_the_page_offers_still_filters(
+    olga: User, login: Login, private: GenerationRequest, kind: str, lookup: str
+) -> None:
+    query = lookup.format(id=private.pk, checkpoint=private.checkpoint_id)
+    answer = login(olga).get(f"/admin/generation/{kind}/?{query}")
+    assert answer.status_code == 200
+    assert answer.context["cl"].result_count == 1
+
+
+def test_staff_is_all_it_takes(staff: User, login: Login, private: GenerationRequest) -> None:
+    client = login(staff)
+    device = Device.objects.create(name="main")
+    for kind in ("generationrequest", "image", "project", "checkpoint", "device"):
+        assert client.get(reverse(f"admin:generation_{kind}_changelist")).status_code == 200, kind
+    assert client.get(reverse("admin:accounts_user_changelist")).status_code == 200
+    assert client.get(reverse("admin:accounts_auditevent_changelist")).status_code == 200
+    url = reverse("admin:generation_generationrequest_changelist")
+    client.post(url, {"action": "cancel_selected", "_selected_action": str(private.pk)})
+    private.refresh_from_db()
+    assert private.state == "canceled"
+    client.post(
+        reverse("admin:generation_device_changelist"), {"action": "pause_selected", "_selected_action": device.pk}
+    )
+    device.refresh_from_db()
+    assert device.paused
+    look = reverse("admin:generation_image_look", args=[Image.objects.get().pk])
+    assert b"zebra" in client.post(look, {"reason": "ticket 1"}).content
+
+
+def test_a_deactivated_operator_is_none(staff: User) -> None:
+    staff.is_active = False
+    assert not staff.has_perm("generation.view_image")
+    assert not staff.has_module_perms("generation")
+
+
+def test_no_operator_makes_a_superuser(olga: User, staff: User, login: Login) -> None:
+    page = login(olga).get(reverse("admin:accounts_user_change", args=[staff.pk])).content.decode()
+    assert 'name="is_superuser"' not in page
+    assert "Operator" in page
+
+
+def test_saving_a_watched_row_writes_nothing(olga: User, login: Login, private: GenerationRequest) -> None:
+    url = reverse("admin:generation_generationrequest_change", args=[private.pk])
+    saves: list[object] = []
+    original = GenerationRequest.save
+    try:
+        GenerationRequest.save = lambda self, *args, **kwargs: saves.append(self)  # type: ignore[method-assign]
+        assert login(olga).post(url, {"state": "failed", "prompt": "x"}).status_code == 302
+    finally:
+        GenerationRequest.save = original  # type: ignore[method-assign]
+    assert saves == []
+
+
+def test_a_broken_folder_is_a_message(olga: User, login: Login) -> None:
+    broken = pictures.checkpoint(enabled=False, path=f"/nowhere/{uuid.uuid4()}")
+    url = reverse("admin:generation_checkpoint_changelist")
+    answer = login(olga).post(url, {"action": "enable_selected", "_selected_action": str(broken.pk)}, follow=True)
+    assert answer.status_code == 200
+    assert "stays as it is" in answer.content.decode()
+    assert not Checkpoint.objects.get().enabled
+
+
+def test_another_reason_is_another_line(olga: User, login: Login, private: GenerationRequest) -> None:
+    client, image = login(olga), Image.objects.get()
+    look = reverse("admin:generation_image_look", args=[image.pk])
+    for reason in ("ticket 1", "ticket 2", "ticket 2"):
+        client.post(look, {"reason": reason})
+    client.get(reverse("admin:generation_image_look_picture", args=[image.pk, image.pk]))
+    lines = AuditEvent.objects.filter(verb="looked at").order_by("created_at").values_list("detail", flat=True)
+    assert list(lines) == ["ticket 1", "ticket 2"]
