@@ -2,14 +2,19 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from generation.models import Checkpoint
-from generation.services.checkpoints import checkpoint_disable, checkpoint_enable, checkpoint_rename
+from generation.services.checkpoints import (
+    CheckpointRefusedError,
+    checkpoint_disable,
+    checkpoint_enable,
+    checkpoint_rename,
+)
 
 FACTS = ("name", "family", "path", "capability_words", "size_words", "megabytes", "seconds_per_picture", "created_at")
 
@@ -58,9 +63,12 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
 
     @action(description="Enable", permissions=["change"])
     def enable_selected(self, request: HttpRequest, queryset: QuerySet[Checkpoint]) -> None:
-        """Offer them in the studio again; a broken folder is found out at the next request."""
+        """Offer them in the studio again, if their folders can be used."""
         for checkpoint in queryset:
-            checkpoint_enable(checkpoint=checkpoint)
+            try:
+                checkpoint_enable(checkpoint=checkpoint)
+            except CheckpointRefusedError as error:
+                messages.error(request, f"{checkpoint} stays as it is: {error}")
 
     @action(description="Disable", permissions=["change"])
     def disable_selected(self, request: HttpRequest, queryset: QuerySet[Checkpoint]) -> None:

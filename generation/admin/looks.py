@@ -67,7 +67,7 @@ class LookMixin:
         picture = next((found for found in self._pictures(row) if found.pk == image), None)
         if picture is None:
             raise Http404
-        self._record(request, row, "opened the picture")
+        self._record(request, row, None)
         try:
             data = storage.picture_path(picture).read_bytes()
         except FileNotFoundError as error:
@@ -82,9 +82,9 @@ class LookMixin:
             raise Http404
         return row
 
-    def _record(self, request: HttpRequest, row: Any, reason: str) -> None:
+    def _record(self, request: HttpRequest, row: Any, reason: str | None) -> None:
         kind = self.model._meta.verbose_name
-        look_record(actor=person(request), owner=row.owner, target_kind=str(kind), target_id=row.pk, detail=reason)
+        look_record(actor=person(request), owner=row.owner, target_kind=str(kind), target_id=row.pk, reason=reason)
 
     def _pictures(self, row: Any) -> list[Image]:
         return [row] if isinstance(row, Image) else list(row.images.all())
