@@ -1,4 +1,4 @@
-"""A client that never reads, against a real daphne: bounded memory, closed in time, and nobody else notices."""
+"""Rude clients against a real daphne, one that never reads and ones that send without end: bounded memory."""
 
 import asyncio
 import base64
@@ -11,7 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -67,7 +67,8 @@ class Server:
         }
         people = [line.split() for line in self.python(PREPARE).splitlines()]
         (self.alice, self.alice_key), (self.bob, self.bob_key) = people
-        command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "config.asgi:application"]
+        daphne = [sys.executable, "-m", "core.bounded_daphne", "-b", "127.0.0.1", "-p", str(self.port)]
+        command = [*daphne, "config.asgi:application"]
         self.log = (folder / "daphne.log").open("wb")
         self.process = psutil.Popen(command, cwd=ROOT, env=self.environment, stdout=self.log, stderr=self.log)
 
@@ -152,6 +153,49 @@ async def test_a_client_that_never_reads_costs_bounded_memory_and_starves_nobody
         got = await reader
     assert got == sorted(set(got)), "in order and each once"
     await asyncio.to_thread(expect_close, deaf)
+
+
+MEGABYTE = 1024 * 1024
+HUGE = 400
+FORM = b"Content-Type: multipart/form-data; boundary=x\r\n"
+
+
+def post(server: Server, head: bytes, parts: Iterable[bytes]) -> tuple[bytes, int]:
+    """Send a body to the login page. Gives the first line of the answer and by how much the server grew."""
+    before = highest = server.process.memory_info().rss
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as rude:
+        rude.sendall(b"POST /accounts/login/ HTTP/1.1\r\nHost: localhost\r\n" + FORM + head + b"\r\n")
+        with contextlib.suppress(OSError):  # hung up in the middle
+            for part in parts:
+                rude.sendall(part)
+                highest = max(highest, server.process.memory_info().rss)
+        line = b""
+        with contextlib.suppress(OSError):
+            line = rude.makefile("rb").readline()
+    return line, highest - before
+
+
+def chunked(megabytes: int) -> Iterator[bytes]:
+    yield from (b"100000\r\n" + bytes(MEGABYTE) + b"\r\n" for _ in range(megabytes))
+    yield b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+async def test_nobody_fills_the_memory_with_a_body(server: Server, in_chunks: bool) -> None:
+    length = b"Transfer-Encoding: chunked\r\n" if in_chunks else b"Content-Length: %d\r\n" % (HUGE * MEGABYTE)
+    parts = chunked(HUGE) if in_chunks else (bytes(MEGABYTE) for _ in range(HUGE))
+    line, grown = await asyncio.to_thread(post, server, length, parts)
+    assert line == b"HTTP/1.1 413 Content Too Large\r\n"
+    assert grown < 20 * MEGABYTE
+    assert await asyncio.to_thread(server.is_up)
+
+
+async def test_a_body_of_the_allowed_size_reaches_django_unparsed(server: Server) -> None:
+    parts = list(chunked(20))
+    line, grown = await asyncio.to_thread(post, server, b"Transfer-Encoding: chunked\r\n", parts)
+    assert line.startswith(b"HTTP/1.1 4"), "Django's word on a form without a token"
+    assert line.split()[1] != b"413"
+    assert grown < 80 * MEGABYTE
 
 
 def expect_close(deaf: socket.socket) -> None:

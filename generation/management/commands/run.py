@@ -125,7 +125,8 @@ def child_environment() -> dict[str, str]:
 def web() -> Child:
     """Daphne: pages, media, sockets."""
     where = ["-b", settings.HOST, "-p", str(settings.PORT)]
-    command = [sys.executable, "-m", "daphne", *where, "-v", "0", "--no-server-name", "config.asgi:application"]
+    daphne = [sys.executable, "-m", "core.bounded_daphne"]
+    command = [*daphne, *where, "-v", "0", "--no-server-name", "config.asgi:application"]
     return Child("web", command, child_environment())
 
 

@@ -1,0 +1,87 @@
+"""Daphne with bounded bodies: `python -m core.bounded_daphne` takes what `python -m daphne` takes.
+
+Daphne reads a body whole, and Twisted parses forms by itself, before Django sees the request and can ask who sends it.
+So anybody could fill the memory. Here a body above the limit is answered with 413, and only Django parses forms.
+"""
+
+import io
+import sys
+
+import daphne.server
+from daphne.cli import CommandLineInterface
+from daphne.http_protocol import HTTPFactory, WebRequest
+from django.conf import settings
+from twisted.internet import reactor
+
+# What a form may add to the largest upload that is taken: its other fields and the seams between them.
+FORM_BYTES = 4 * 1024 * 1024
+# A client that still sends reads no answer before it is done; what it sends is thrown away for so long.
+PATIENCE_SECONDS = 5
+BODY = b"That is larger than this portal takes. Make it smaller and send it again.\n"
+ANSWER = (
+    b"HTTP/1.1 413 Content Too Large\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+)
+
+
+class BoundedRequest(WebRequest):  # type: ignore[misc]
+    """One request whose body is counted while it arrives."""
+
+    _parsePOSTFormSubmission = False
+    received = 0
+    refused = False
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 Twisted's name
+        """The headers are there. None is a body in chunks."""
+        if length is not None and length > limit():
+            self.refuse()
+        else:
+            super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 Twisted's name
+        """Keep it, if it may be kept."""
+        self.received += len(data)
+        if not self.refused and self.received > limit():
+            self.content.close()
+            self.refuse()
+        if not self.refused:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 Twisted's name
+        """The body is complete."""
+        if not self.refused:
+            super().requestReceived(command, path, version)
+
+    def refuse(self) -> None:
+        """Answer now, keep nothing, and hang up soon."""
+        self.refused = True
+        self.content = io.BytesIO()
+        transport = self.channel.transport
+        transport.write(ANSWER)
+        transport.loseWriteConnection()
+        reactor.callLater(PATIENCE_SECONDS, transport.abortConnection)  # type: ignore[attr-defined]
+
+
+class BoundedFactory(HTTPFactory):  # type: ignore[misc]
+    """Makes channels whose requests are bounded."""
+
+    def buildProtocol(self, addr: object) -> object:  # noqa: N802 Twisted's name
+        """As Daphne's, with our request."""
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = BoundedRequest
+        return protocol
+
+
+def limit() -> int:
+    """The most bytes of a body that are taken."""
+    return int(settings.UPLOAD_MAX_BYTES) + FORM_BYTES
+
+
+def main() -> None:
+    """Daphne's command line. Its server makes the factory by this name and offers no setting for it."""
+    daphne.server.HTTPFactory = BoundedFactory
+    CommandLineInterface().run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
