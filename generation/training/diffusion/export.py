@@ -36,7 +36,7 @@ def preview_map(network: AutoencoderKL, world: World, count: int = 40) -> dict[s
     known = torch.cat([latents, torch.ones(len(latents), 1)], dim=1)
     solved: Tensor = torch.linalg.lstsq(known, colours).solution
     rows = [[round(value, 5) for value in row] for row in solved.tolist()]
-    return {"version": 1, "matrix": rows[:-1], "bias": rows[-1], "steps": STEPS, "guidance": GUIDANCE}
+    return {"version": 1, "matrix": rows[:-1], "bias": rows[-1]}
 
 
 def pipeline(network: AutoencoderKL, state: dict[str, Any]) -> StableDiffusionPipeline:
@@ -66,6 +66,8 @@ def export(world: World, folder: Path = STARTER) -> Path:
     pipe.to(torch.float16).save_pretrained(part, safe_serialization=True)
     _read_in_single_precision(part / "text_encoder" / "config.json")
     (part / "preview.json").write_text(json.dumps(preview_map(network.float(), world), indent=1) + "\n")
+    defaults = {"steps": STEPS, "guidance": GUIDANCE}
+    (part / "tessera.json").write_text(json.dumps({"defaults": defaults}, indent=1) + "\n")
     for name in KEPT:
         if (folder / name).exists():
             shutil.copy2(folder / name, part / name)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 from generation.training.diffusion import autoencoder, denoiser, latents, look, networks, progress
-from generation.training.diffusion.export import export
+from generation.training.diffusion.export import STARTER, export
 from generation.training.diffusion.latents import Pool
 from generation.training.diffusion.progress import Budget, checkpoint_path, draw, load
 from generation.training.world import World, held_out, plain_caption
@@ -82,6 +83,17 @@ def test_a_few_steps_lower_both_losses_and_leave_a_folder_that_draws_the_same_tw
     again = look.load(folder)
     one, two = (look.paint(p, ["a dog"], num_inference_steps=2)[0].tobytes() for p in (pipe, again))
     assert one == two
+
+
+def test_training_goes_on_from_the_folder_that_ships(tiny_world: World, training_folder: Path) -> None:
+    autoencoder.adopt(STARTER)
+    adopted, _ = denoiser.settled_autoencoder(tiny_world)
+    shipped = AutoencoderKL.from_pretrained(STARTER / "vae", local_files_only=True).float()
+    pictures = autoencoder.batch(tiny_world, draw(1, "test", 0), whole=True)
+    with torch.no_grad():
+        one, two = (network.decode(network.encode(pictures).latent_dist.mean).sample for network in (adopted, shipped))
+    torch.testing.assert_close(one, two, atol=2e-2, rtol=0)
+    autoencoder.train(tiny_world, Budget(1, steps=1), resume=True)
 
 
 def test_white_latents_decode_to_the_same_picture(tiny_world: World) -> None:
