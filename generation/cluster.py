@@ -5,11 +5,9 @@ replaces it never runs a task again; a killed parent leaves children that go on 
 kills the sentinel first. Built on private parts of django-q2, hence the pin to 1.11 and the kill tests.
 """
 
-import ctypes
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 import uuid
@@ -24,13 +22,14 @@ from django_q.cluster import Sentinel, get_mp_context
 from django_q.conf import Conf
 from django_q.worker import worker
 
+from core.lifeline import end_with_parent
+
 logger = logging.getLogger(__name__)
 
 CRASHED = 70
 STOP_SECONDS = 3.0
 ALONE_SECONDS = 10.0
 POLL_SECONDS = 0.1
-PR_SET_PDEATHSIG = 1
 
 Callback = Callable[[], None]
 
@@ -97,9 +96,8 @@ class HouseCluster:
                 if time.monotonic() > self._stop_at:
                     logger.warning("The cluster did not stop by itself and is ended")
                     break
-        clean = self._stop_at is not None and self._sentinel.exitcode == 0
         _kill_descendants()
-        return 0 if clean or self._stop_at is not None else CRASHED
+        return CRASHED if self._stop_at is None else 0
 
     def _ask_to_stop(self, number: int, frame: object) -> None:
         if self._stop_at is None:
@@ -107,9 +105,14 @@ class HouseCluster:
 
 
 def _guard(parent: int, stop_event: Any, start_event: Any, key: uuid.UUID, on_stop: Callback) -> None:
+    """The sentinel's whole life. Returning from it would wait for children that nobody guards any more."""
     die_with(parent)
     HouseSentinel.on_stop = staticmethod(on_stop)
-    HouseSentinel(stop_event, start_event, key, None, None)
+    try:
+        HouseSentinel(stop_event, start_event, key, None, None)
+    except BaseException:
+        logger.critical("The sentinel of the cluster broke; all are ended", exc_info=True)
+        os._exit(CRASHED)
 
 
 def _live(parent: int, on_stop: Callback | None, target: Callable[..., None], *args: Any) -> None:
@@ -129,9 +132,7 @@ def _wind_up(on_stop: Callback) -> None:
 
 def die_with(parent: int) -> None:
     """End this process, by force, when `parent` ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    else:
+    if not end_with_parent(signal.SIGKILL):
         threading.Thread(target=_watch, args=(parent,), name="watch-parent", daemon=True).start()
     if os.getppid() != parent:
         os._exit(CRASHED)

@@ -1,20 +1,23 @@
 """Keeps a few child processes alive and ends them all within seconds. Knows neither Django nor what they do."""
 
 import contextlib
-import ctypes
 import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+
+from core.lifeline import end_with_parent
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 4.0
-PR_SET_PDEATHSIG = 1
+FIRST_PAUSE = 0.4
+LONGEST_PAUSE = 30.0
+STABLE_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -31,29 +34,39 @@ class Child:
 
     def start(self) -> None:
         """Start it in its own session, so that Ctrl-C in the terminal reaches only the supervisor."""
-        self.process = subprocess.Popen(  # noqa: S603 our own command line
-            list(self.command),
-            env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 one call into libc
-        )
         self.started_at = time.monotonic()
-        logger.debug("%s is process %d", self.name, self.process.pid)
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 our own command line
+                list(self.command),
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                # A supervisor that is killed must not leave servers behind that hold the port and the device.
+                preexec_fn=partial(end_with_parent, signal.SIGTERM),  # noqa: PLW1509 one call into libc
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            self._back_off(f"could not be started ({error})")
+        else:
+            logger.debug("%s is process %d", self.name, self.process.pid)
 
     def check(self) -> None:
         """Start it again when it has ended and its waiting time is over."""
-        if self.process is None or self.process.poll() is None:
-            return
-        now = time.monotonic()
-        if not self.restart_at:
-            self.deaths = 1 if now - self.started_at > 60 else self.deaths + 1
-            self.restart_at = now + min(0.2 * 2**self.deaths, 30)
-            logger.warning("%s ended with %s; it is started again", self.name, self.process.returncode)
+        if self.process is not None:
+            if self.process.poll() is None:
+                return
             self._kill_group()
-        if now >= self.restart_at:
-            self.restart_at = 0.0
+            code, self.process = self.process.returncode, None
+            self._back_off(f"ended with {code}")
+        if time.monotonic() >= self.restart_at:
             self.start()
+
+    def _back_off(self, reason: str) -> None:
+        now = time.monotonic()
+        self.deaths = 1 if now - self.started_at > STABLE_SECONDS else self.deaths + 1
+        # The exponent is bounded: a child may die thousands of times before somebody looks.
+        pause = min(FIRST_PAUSE * 2 ** min(self.deaths - 1, 10), LONGEST_PAUSE)
+        self.restart_at = now + pause
+        logger.warning("%s %s; it is started again in %.1f s", self.name, reason, pause)
 
     def terminate(self) -> None:
         """Ask it, and only it, to end."""
@@ -112,8 +125,3 @@ class Supervisor:
 
     def _ask_to_stop(self, number: int, frame: object) -> None:
         self.stopping = True
-
-
-def _die_with_parent() -> None:
-    # A supervisor that is killed must not leave servers behind that hold the port and the device.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
