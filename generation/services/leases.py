@@ -26,13 +26,13 @@ def leases_reap(*, dead: Device | None = None) -> int:
         over |= Q(device=dead) | Q(device=None)
     reaped = 0
     for request in GenerationRequest.objects.filter(over, state__in=GenerationRequest.LEASED):
-        reaped += _reap(request)
+        reaped += _reap(request, over)
     return reaped
 
 
-def _reap(request: GenerationRequest) -> int:
+def _reap(request: GenerationRequest, over: Q) -> int:
     try:
-        state = request_end_lease(request=request, code=CODE, message=MESSAGE, hint=HINT)
+        state = request_end_lease(request=request, code=CODE, message=MESSAGE, hint=HINT, still=over)
     except LeaseLostError:
         return 0
     logger.warning("Request %s lost its worker in attempt %d: %s", request.pk, request.attempt, state)

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from core.errors import TesseraError
@@ -21,6 +21,7 @@ from generation.storage import StoredPicture
 
 State = GenerationRequest.State
 LEASED = GenerationRequest.LEASED
+ALWAYS = Q()
 
 
 class LeaseLostError(TesseraError):
@@ -59,43 +60,43 @@ def request_complete(
     return True
 
 
-def request_fail(*, request: GenerationRequest, code: str, message: str, hint: str = "") -> None:
-    """It ends with a reason."""
+def request_fail(*, request: GenerationRequest, code: str, message: str, hint: str = "", still: Q = ALWAYS) -> None:
+    """It ends with a reason. Here and below, `still` must hold at the moment of the move."""
     error = {"error_code": code[:60], "error_message": message[:500], "error_hint": hint[:500]}
-    if _ended(_fenced(request, LEASED), State.FAILED, **error) != 1:
+    if _ended(_fenced(request, LEASED, still), State.FAILED, **error) != 1:
         raise LeaseLostError("The request was given to somebody else.")
     request_announce(request.pk)
 
 
-def request_stop(*, request: GenerationRequest) -> None:
+def request_stop(*, request: GenerationRequest, still: Q = ALWAYS) -> None:
     """It ends because somebody canceled it, or because its owner was deactivated: then a reason says so."""
     left = GenerationRequest.objects.filter(pk=request.pk, cancel_requested_at=None, owner__is_active=False).exists()
     message = "The account of the owner was deactivated." if left else ""
-    if _ended(_fenced(request, LEASED), State.CANCELED, error_message=message) != 1:
+    if _ended(_fenced(request, LEASED, still), State.CANCELED, error_message=message) != 1:
         raise LeaseLostError("The request was given to somebody else.")
     request_announce(request.pk)
 
 
-def request_requeue(*, request: GenerationRequest) -> None:
+def request_requeue(*, request: GenerationRequest, still: Q = ALWAYS) -> None:
     """Back to the queue for another attempt. The one that failed stays counted."""
-    _return(request, _fenced(request, LEASED))
+    _return(request, still)
 
 
 def request_give_back(*, request: GenerationRequest) -> None:
     """Back to the queue because the worker stops: no fault of the request, so the attempt is not counted."""
-    _return(request, _fenced(request, LEASED), attempt=F("attempt") - 1)
+    _return(request, ALWAYS, attempt=F("attempt") - 1)
 
 
-def request_end_lease(*, request: GenerationRequest, code: str, message: str, hint: str = "") -> str:
+def request_end_lease(*, request: GenerationRequest, code: str, message: str, hint: str = "", still: Q = ALWAYS) -> str:
     """What becomes of a request whose drawing broke off: canceled, queued again or failed. Returns the new state."""
     fresh = GenerationRequest.objects.select_related("owner").get(pk=request.pk)
     if fresh.cancel_requested_at is not None or not fresh.owner.is_active:
-        request_stop(request=request)
+        request_stop(request=request, still=still)
         return State.CANCELED
     if fresh.attempt < settings.MAX_ATTEMPTS:
-        request_requeue(request=request)
+        request_requeue(request=request, still=still)
         return State.QUEUED
-    request_fail(request=request, code=code, message=message, hint=hint)
+    request_fail(request=request, code=code, message=message, hint=hint, still=still)
     return State.FAILED
 
 
@@ -105,8 +106,8 @@ def lease_renew(*, pk: uuid.UUID, token: uuid.UUID, until: datetime.datetime) ->
     return leased.update(lease_until=until) == 1
 
 
-def _fenced(request: GenerationRequest, states: Sequence[str]) -> QuerySet[GenerationRequest]:
-    return GenerationRequest.objects.filter(pk=request.pk, lease_token=request.lease_token, state__in=states)
+def _fenced(request: GenerationRequest, states: Sequence[str], still: Q = ALWAYS) -> QuerySet[GenerationRequest]:
+    return GenerationRequest.objects.filter(still, pk=request.pk, lease_token=request.lease_token, state__in=states)
 
 
 def _require(fenced: QuerySet[GenerationRequest]) -> None:
@@ -128,14 +129,14 @@ def _ended(fenced: QuerySet[GenerationRequest], state: str, **changes: Any) -> i
     )
 
 
-def _return(request: GenerationRequest, fenced: QuerySet[GenerationRequest], **changes: Any) -> None:
+def _return(request: GenerationRequest, still: Q, **changes: Any) -> None:
     # A cancel that came in between wins: the request must not be drawn again.
-    moved = fenced.filter(cancel_requested_at=None).update(
+    moved = _fenced(request, LEASED, still).filter(cancel_requested_at=None).update(
         state=State.QUEUED, version=F("version") + 1, lease_token=None, lease_until=None, step=0, steps=0,
         started_at=None, **changes,
     )  # fmt: skip
     if moved != 1:
-        request_stop(request=request)
+        request_stop(request=request, still=still)
         return
     request_announce(request.pk)
     places_announce()

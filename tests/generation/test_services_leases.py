@@ -2,13 +2,14 @@
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from accounts.models import User
 from generation.models import Device, GenerationRequest, Image, Project
-from generation.services import transitions
+from generation.services import leases, transitions
 from generation.services.leases import leases_reap
 from generation.services.requests import request_cancel
 from generation.services.transitions import LeaseLostError
@@ -41,6 +42,22 @@ def test_an_expired_one_goes_back_to_the_queue(leased: GenerationRequest) -> Non
     leased.refresh_from_db()
     assert (leased.state, leased.attempt, leased.lease_token, leased.started_at) == ("queued", 1, None, None)
     assert leases_reap() == 0
+
+
+def test_one_that_is_renewed_in_the_last_moment_is_left_alone(
+    leased: GenerationRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def renewed_first(**changes: Any) -> str:
+        GenerationRequest.objects.update(lease_until=timezone.now() + timedelta(seconds=60))
+        return transitions.request_end_lease(**changes)
+
+    monkeypatch.setattr(leases, "request_end_lease", renewed_first)
+    for attempt, canceled in ((1, None), (2, None), (1, timezone.now())):
+        GenerationRequest.objects.update(attempt=attempt, cancel_requested_at=canceled)
+        expire(leased)
+        assert leases_reap() == 0
+        leased.refresh_from_db()
+        assert (leased.state, leased.attempt) == ("running", attempt)
 
 
 def test_the_last_attempt_fails_with_a_reason(leased: GenerationRequest) -> None:
