@@ -5,6 +5,7 @@ lease token. So whatever is killed when, a request never gets two sets of pictur
 """
 
 import logging
+import math
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -19,7 +20,7 @@ from generation.engines.errors import CanceledError, EngineError, RoomError
 from generation.engines.fragments import Kind, Note
 from generation.engines.params import Capability, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
-from generation.models import GenerationRequest
+from generation.models import GenerationRequest, Image
 from generation.runner.patience import patiently
 from generation.runner.publisher import Publisher
 from generation.runner.pulse import Pulse
@@ -56,6 +57,7 @@ class Drawing:
     pictures: list[tuple[int, int, storage.StoredPicture]] = field(default_factory=list)
     figures: Figures | None = None
     canceled: bool = False
+    kept: bool = False
     polled: float = 0.0
 
     def __post_init__(self) -> None:
@@ -65,32 +67,38 @@ class Drawing:
         """Draw, save, complete; or settle what went wrong. Raises only what nobody can settle (DatabaseError)."""
         self.pulse.begin(self.request)
         self.publisher.start()
-        kept = False
         try:
-            kept = self._complete_or_settle()
+            if (problem := self._attempt()) is not None:
+                self._forget_files()  # first: on a full disk they take the room that the outcome needs
+                self._settle(problem)
         except LeaseLostError:
             logger.warning("Request %s was given to somebody else; its drawing is dropped", self.request.pk)
         finally:
             self.pulse.end()
-            if not kept:
-                self._forget_files()
+            self._forget_files()
             self.publisher.end()
+        if self.kept:
+            self._learn()
 
-    def _complete_or_settle(self) -> bool:
-        problem: Exception | None = None
+    def _attempt(self) -> Exception | None:
+        """What went wrong; None when the pictures are kept."""
         try:
             self._draw()
-            if self._save():
-                self._learn()
-                return True
-            self.canceled, problem = True, CanceledError("Canceled.")
+            self._save()
         except Exception as error:  # noqa: BLE001 whatever it is becomes an outcome in the row
-            problem = error
+            return error
+        if self.kept:
+            return None
+        self.canceled = True
+        return CanceledError("Canceled.")
+
+    def _settle(self, problem: Exception) -> None:
+        # However long it takes: nothing else can be done with this request before its outcome is written.
         patiently(
             lambda: settle(self.request, problem, stopping=self.pulse.stopping, canceled=self.canceled),
             touch=self.pulse.touch,
+            seconds=math.inf,
         )
-        return False
 
     def _draw(self) -> None:
         request = self.request
@@ -136,10 +144,10 @@ class Drawing:
         else:
             self.publisher.fragment(fragment)
 
-    def _save(self) -> bool:
+    def _save(self) -> None:
         figures = self.figures.to_dict() if self.figures else {}
         patiently(lambda: request_save(request=self.request), touch=self.pulse.touch)
-        return patiently(
+        self.kept = patiently(
             lambda: request_complete(request=self.request, pictures=self.pictures, figures=figures),
             touch=self.pulse.touch,
         )
@@ -183,8 +191,18 @@ class Drawing:
         return row[0] is not None or not row[1]
 
     def _forget_files(self) -> None:
-        for _, _, stored in self.pictures:
-            storage.delete(stored.file)
+        """Delete what has no row. What cannot be decided now is left to the daily sweep."""
+        if self.kept or not self.pictures:
+            return
+        files = {stored.file for _, _, stored in self.pictures}
+        try:
+            files -= set(Image.objects.filter(file__in=files).values_list("file", flat=True))
+        except DatabaseError as error:
+            logger.warning("The files of %s are left to the sweep: %s", self.request.pk, error)
+            return
+        for file in files:
+            storage.delete(file)
+        self.pictures.clear()
 
 
 def _source(request: GenerationRequest) -> bytes | None:

@@ -78,19 +78,24 @@ class Heartbeat(threading.Thread):
     def run(self) -> None:
         """Beat for ever."""
         while True:
-            self.beat()
-            if self._pulse.drawing and self._pulse.silence > HANGING_SECONDS:
+            if not self.beat() and self._pulse.drawing is None:
+                self._pulse.touch()  # no bell rings without a database, so an idle worker may be silent
+            # The bell rings every minute, so a worker that is so long silent hangs, whether it draws or not.
+            if self._pulse.silence > HANGING_SECONDS:
                 logger.critical("The worker hangs since %d seconds and ends itself", self._pulse.silence)
                 os._exit(EXIT_HANGING)
             time.sleep(settings.HEARTBEAT_SECONDS)
 
-    def beat(self) -> None:
-        """Once. A database that does not answer is no reason to stop."""
+    def beat(self) -> bool:
+        """Once; whether it was written. A database that does not answer is no reason to stop."""
         try:
             device_beat(device=self._device, worker_pid=os.getpid(), status=self._status(), drawing=self._pulse.drawing)
             self._pulse.renew()
         except DatabaseError as error:
             logger.warning("A heartbeat was lost: %s", error)
             connection.close()
+            return False
         except Exception:
             logger.exception("A heartbeat was lost")
+            return False
+        return True

@@ -3,8 +3,9 @@
 import errno
 import logging
 
-from generation.engines.errors import CheckpointError, EngineError, RoomError
+from generation.engines.errors import CheckpointError, EngineError
 from generation.models import GenerationRequest
+from generation.runner.patience import is_full
 from generation.services.checkpoints import checkpoint_disable
 from generation.services.transitions import (
     LeaseLostError,
@@ -29,7 +30,7 @@ def settle(request: GenerationRequest, error: Exception, *, stopping: bool, canc
         request_give_back(request=request)
     elif isinstance(error, EngineError):
         _settle_engine(request, error)
-    elif isinstance(error, OSError):
+    elif isinstance(error, OSError) or is_full(error):
         _settle_files(request, error)
     else:
         logger.error("Request %s met a fault of ours", request.pk, exc_info=error)
@@ -42,19 +43,19 @@ def _settle_engine(request: GenerationRequest, error: EngineError) -> None:
     logger.warning("Request %s, attempt %d: %s %s", request.pk, request.attempt, error.code, error.message)
     if isinstance(error, CheckpointError):
         checkpoint_disable(checkpoint=request.checkpoint, reason=error.message)
-    if error.retryable or isinstance(error, RoomError):
+    if error.retryable:
         request_end_lease(request=request, code=error.code, message=error.message, hint=error.hint)
     else:
         _fail(request, error.code, error.message, error.hint)
 
 
-def _settle_files(request: GenerationRequest, error: OSError) -> None:
+def _settle_files(request: GenerationRequest, error: Exception) -> None:
     logger.error("Request %s: %s", request.pk, error)
-    if error.errno in FULL:
+    if is_full(error) or getattr(error, "errno", None) in FULL:
         message = "The disk is full, so the picture could not be kept."
         _fail(request, "disk_full", message, "Ask an operator to make room, then try again.")
     else:
-        reason = error.strerror or type(error).__name__
+        reason = getattr(error, "strerror", None) or type(error).__name__
         _fail(request, "files_unusable", f"A file could not be read or written: {reason}.", "Tell an operator.")
 
 

@@ -39,6 +39,7 @@ class Worker:
             )
         )
         self._fresh = True
+        self.pulse.touch()
         Heartbeat(self.device, self.pulse, self.room.status).start()
 
     @property
@@ -70,6 +71,8 @@ class Worker:
         try:
             self.room.start(tick=self._tick)
             problem = ""
+        except CanceledError:
+            return
         except EngineError as error:
             logger.error("The engine room does not open: %s %s", error.message, error.hint)
             problem = f"{error.message} {error.hint}".strip()

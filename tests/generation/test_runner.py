@@ -2,6 +2,7 @@
 
 import errno
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from generation import events, live, scheduler, storage
 from generation.engines.client import RoomClient, RoomSettings
 from generation.engines.encoding import recipe_of
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
-from generation.runner import patience
+from generation.runner import drawing, patience, pulse, settling
 from generation.runner.drawing import Drawing
 from generation.runner.pulse import Heartbeat, Pulse
+from generation.services import transitions
 from generation.services.checkpoints import checkpoint_register
 from generation.services.devices import device_ensure
 from generation.services.requests import request_cancel, request_submit
@@ -180,6 +182,53 @@ def test_a_full_disk_is_a_failure_with_a_clear_sentence(
     assert files() == []
 
 
+def test_a_fault_after_the_commit_keeps_the_pictures(
+    room: RoomClient, alice: User, project: Project, mosaic: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks_late(**changes: Any) -> bool:
+        transitions.request_complete(**changes)
+        raise RuntimeError("somewhere between the commit and the answer")
+
+    def forgets(**changes: Any) -> None:
+        raise Checkpoint.DoesNotExist
+
+    submit(alice, project, mosaic)
+    with monkeypatch.context() as patch:
+        patch.setattr(drawing, "request_complete", breaks_late)
+        assert draw(room).state == "completed"
+    submit(alice, project, mosaic)
+    with monkeypatch.context() as patch:
+        patch.setattr(drawing, "checkpoint_learn", forgets)
+        with pytest.raises(Checkpoint.DoesNotExist):
+            draw(room)
+    assert Image.objects.count() == 2
+    assert all(storage.picture_path(image).exists() for image in Image.objects.all())
+
+
+def test_a_database_without_room_is_a_full_disk(
+    room: RoomClient, alice: User, project: Project, mosaic: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def full(**changes: Any) -> bool:
+        seen.append(len(files()))
+        raise OperationalError("database or disk is full")
+
+    def fail(**changes: Any) -> None:
+        seen.append(len(files()))
+        if len(seen) < 4:
+            raise OperationalError("database or disk is full")
+        transitions.request_fail(**changes)
+
+    monkeypatch.setattr(drawing, "request_complete", full)
+    monkeypatch.setattr(settling, "request_fail", fail)
+    monkeypatch.setattr(patience.patiently, "__kwdefaults__", {"seconds": 0.0})
+    submit(alice, project, mosaic)
+    request = draw(room)
+    assert (request.state, request.error_code) == ("failed", "disk_full")
+    assert seen == [2, 0, 0, 0]  # the files give room before the outcome is written
+
+
 def test_a_stop_gives_it_back_without_counting(
     room: RoomClient, alice: User, project: Project, mosaic: Checkpoint
 ) -> None:
@@ -225,6 +274,33 @@ def test_the_heartbeat_tells_the_device_and_renews_the_lease(
     assert device.memory_total > device.memory_used > 0
 
 
+def test_a_worker_that_is_silent_too_long_ends_itself_but_not_without_a_database(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EndedError(Exception):
+        """Instead of the end of this process."""
+
+    def end(code: int) -> None:
+        raise EndedError
+
+    heart = Heartbeat(device_ensure(), Pulse(), lambda: None)
+    monkeypatch.setattr(pulse, "HANGING_SECONDS", -1.0)
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(EndedError):
+        heart.run()
+    monkeypatch.setattr(pulse, "HANGING_SECONDS", 300.0)
+    idle, busy = Pulse(), Pulse()
+    busy.begin(GenerationRequest(lease_token=uuid.uuid4()))
+    monkeypatch.setattr(pulse, "device_beat", _broken)
+    for own in (idle, busy):
+        own._touched -= 1000
+        heart = Heartbeat(device_ensure(), own, lambda: None)
+        monkeypatch.setattr(pulse.time, "sleep", lambda seconds: end(0))
+        with pytest.raises(EndedError):
+            heart.run()
+    assert idle.silence < 300 < busy.silence
+
+
 def test_a_locked_database_is_waited_out() -> None:
     tries: list[int] = []
 
@@ -240,5 +316,5 @@ def test_a_locked_database_is_waited_out() -> None:
         patience.patiently(_broken, touch=lambda: None)
 
 
-def _broken() -> None:
+def _broken(**changes: Any) -> None:
     raise OperationalError("no such table: x")
