@@ -5,10 +5,9 @@ import time
 
 from generation import live
 from generation.models import GenerationRequest
-from generation.runner.worker import the_worker
+from generation.runner.worker import PULSE, the_worker
 from generation.services.bell import ring
 from generation.services.images import orphans_sweep, uploads_prune
-from generation.services.leases import leases_reap
 from generation.services.trash import trash_purge
 
 logger = logging.getLogger(__name__)
@@ -31,14 +30,16 @@ def drain() -> int:
     return drawn
 
 
-def reap() -> int:
-    """Take back leases that ran out."""
-    return leases_reap()
-
-
 def prune() -> dict[str, int]:
     """Delete what nobody needs any more."""
-    done = {"trash": trash_purge(), "orphans": orphans_sweep(), "uploads": uploads_prune()}
+    PULSE.touch()
+    done = {"trash": trash_purge(), "uploads": uploads_prune()}
     live.sweep(set(GenerationRequest.objects.open().values_list("pk", flat=True)))
     logger.info("Pruned %s", done)
     return done
+
+
+def sweep() -> int:
+    """Delete files of pictures that never got a row. Looks at every picture, so once a day is enough."""
+    PULSE.touch()
+    return orphans_sweep()

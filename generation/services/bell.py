@@ -4,10 +4,13 @@ Ringing twice, late or never is harmless: a schedule rings every minute.
 """
 
 import logging
+import time
+from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
+from django_q.brokers.orm import ORM
 from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
@@ -15,6 +18,33 @@ logger = logging.getLogger(__name__)
 
 DRAIN = "generation.tasks.drain"
 PRUNE = "generation.tasks.prune"
+SWEEP = "generation.tasks.sweep"
+SCHEDULES = (("tessera-drain", DRAIN, 1), ("tessera-prune", PRUNE, 60), ("tessera-sweep", SWEEP, 24 * 60))
+PAUSE_SECONDS = 1.0
+
+
+class PatientBroker(ORM):  # type: ignore[misc]
+    """django-q2's broker on our database, which a locked database or a full disk must not end with the cluster.
+
+    A bell that is not taken is taken later; one that is not acknowledged stays locked and is forgotten at the next
+    start of the cluster.
+    """
+
+    def dequeue(self) -> Any:
+        """The next bells; none when the database does not answer."""
+        try:
+            return super().dequeue()
+        except DatabaseError as error:
+            logger.warning("No bell could be taken: %s", error)
+        time.sleep(PAUSE_SECONDS)
+        return None
+
+    def delete(self, task_id: Any) -> None:
+        """Forget a bell, now or at the next start."""
+        try:
+            super().delete(task_id)
+        except DatabaseError as error:
+            logger.warning("A bell could not be acknowledged: %s", error)
 
 
 def ring() -> None:
@@ -28,8 +58,8 @@ def bells_clear() -> None:
 
 
 def schedules_ensure() -> None:
-    """The bell every minute and the cleaning every hour."""
-    for name, func, minutes in (("tessera-drain", DRAIN, 1), ("tessera-prune", PRUNE, 60)):
+    """The bell every minute, the cleaning every hour, the look at every file once a day."""
+    for name, func, minutes in SCHEDULES:
         Schedule.objects.update_or_create(
             name=name, defaults={"func": func, "schedule_type": Schedule.MINUTES, "minutes": minutes, "repeats": -1}
         )

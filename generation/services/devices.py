@@ -35,6 +35,13 @@ def device_beat(
     Device.objects.filter(pk=device.pk).update(**values)
 
 
+def devices_silence() -> None:
+    """Forget what earlier workers told: a heartbeat of theirs must not pass for one of the worker that starts."""
+    Device.objects.update(
+        heartbeat_at=None, worker_pid=None, room_pid=None, resident=[], memory_used=0, drawing=None
+    )  # fmt: skip
+
+
 def device_pause(*, device: Device, user: User) -> None:
     """Take no new request; the one that is drawn is finished."""
     _set_paused(device, user, paused=True)

@@ -1,6 +1,8 @@
 """Reads settings from the environment. A wrong value is refused with a sentence that names it."""
 
 import os
+import re
+import stat
 import zoneinfo
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,11 @@ from django.core.exceptions import ImproperlyConfigured
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
+NUMBER = re.compile(r"-?[0-9]{1,18}")
+HOST_NAME = re.compile(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+ORIGIN = re.compile(r"https?://[^\s/?#]+")
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 these are never names of this machine
 
 
 def env_str(name: str, default: str = "") -> str:
@@ -20,6 +27,8 @@ def env_str(name: str, default: str = "") -> str:
         return Path(file).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ImproperlyConfigured(f"{name}_FILE names {file!r}, which cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}_FILE names {file!r}, which is no text in UTF-8.") from error
 
 
 def env_bool(name: str, default: bool) -> bool:
@@ -37,7 +46,7 @@ def env_int(name: str, default: int, *, least: int, most: int) -> int:
     value = env_str(name)
     if not value:
         return default
-    if not value.lstrip("-").isdigit() or not least <= int(value) <= most:
+    if not NUMBER.fullmatch(value) or not least <= int(value) <= most:
         raise ImproperlyConfigured(f"{name} is {value!r}; use a whole number from {least} to {most}.")
     return int(value)
 
@@ -50,13 +59,33 @@ def env_choice(name: str, default: str, choices: Sequence[str]) -> str:
     return value
 
 
-def env_path(name: str, default: Path) -> Path:
-    """An absolute path; a relative one is taken from the current folder."""
+def env_folder(name: str, default: Path) -> Path:
+    """An absolute path of a folder that is ours alone, made when missing; a relative one starts at the current one."""
     value = env_str(name)
-    path = Path(value).expanduser() if value else default
-    if path.exists() and not path.is_dir():
-        raise ImproperlyConfigured(f"{name} is {str(path)!r}, which is a file; use a folder.")
-    return path.resolve()
+    try:
+        path = (Path(value).expanduser() if value else default).resolve()
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(name, path)
+    except FileExistsError as error:
+        raise ImproperlyConfigured(f"{name} is {value!r}, which is a file; use a folder.") from error
+    except RuntimeError as error:
+        raise ImproperlyConfigured(f"{name} is {value!r}: {error}") from error
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name} is {str(path)!r}, which cannot be used: {error.strerror}.") from error
+    return path
+
+
+def _make_private(name: str, path: Path) -> None:
+    # Prompts and password hashes lie in there, and other people may have accounts on this machine.
+    found = path.stat()
+    if found.st_uid != os.geteuid() != 0:
+        raise ImproperlyConfigured(f"{name} is {str(path)!r}, which belongs to another user; use a folder of your own.")
+    if found.st_mode & stat.S_ISVTX:
+        raise ImproperlyConfigured(f"{name} is {str(path)!r}, which everybody shares; use a folder inside it.")
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(f"{name} is {str(path)!r}, which is not writable.")
 
 
 def env_time_zone(name: str, default: str) -> str:
@@ -70,3 +99,24 @@ def env_time_zone(name: str, default: str) -> str:
 def env_list(name: str) -> list[str]:
     """Values separated by commas."""
     return [part.strip() for part in env_str(name).split(",") if part.strip()]
+
+
+def env_hosts(name: str, listen: str) -> list[str]:
+    """Names that the portal answers to; without any, this machine's own and the address it listens on."""
+    given = env_list(name)
+    for host in given:
+        if not HOST_NAME.fullmatch(host):
+            raise ImproperlyConfigured(f"{name} has {host!r}; use names alone, without scheme, port or path.")
+    if given:
+        return given
+    own = f"[{listen}]" if ":" in listen else listen
+    return [*LOCAL_NAMES, *({own} - {*LOCAL_NAMES, "[::]", *EVERY_ADDRESS})]
+
+
+def env_origins(name: str) -> list[str]:
+    """Origins: scheme and name, and a port where it is not the usual one."""
+    given = env_list(name)
+    for origin in given:
+        if not ORIGIN.fullmatch(origin):
+            raise ImproperlyConfigured(f"{name} has {origin!r}; use origins like https://studio.example.org.")
+    return given

@@ -5,18 +5,18 @@ from pathlib import Path
 
 from csp.constants import NONCE, NONE, SELF
 
-from config.env import env_bool, env_choice, env_int, env_list, env_path, env_str, env_time_zone
+from config.env import env_bool, env_choice, env_folder, env_hosts, env_int, env_origins, env_str, env_time_zone
 from config.secret import secret_key
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = env_path("TESSERA_DATA", ROOT / "data")
+DATA = env_folder("TESSERA_DATA", ROOT / "data")
 DEBUG = env_bool("TESSERA_DEBUG", False)
 SECRET_KEY = secret_key(DATA)
 
 HOST = env_str("TESSERA_HOST", "127.0.0.1")
 PORT = env_int("TESSERA_PORT", 8000, least=1, most=65535)
-ALLOWED_HOSTS = env_list("TESSERA_ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
-CSRF_TRUSTED_ORIGINS = env_list("TESSERA_TRUSTED_ORIGINS")
+ALLOWED_HOSTS = env_hosts("TESSERA_ALLOWED_HOSTS", HOST)
+CSRF_TRUSTED_ORIGINS = env_origins("TESSERA_TRUSTED_ORIGINS")
 SECURE = env_bool("TESSERA_HTTPS", False)
 
 # The first administrator; without a password one is made and shown once
@@ -120,6 +120,7 @@ CHANNEL_LAYERS = {
 Q_CLUSTER = {
     "name": "tessera",
     "orm": "default",
+    "broker_class": "generation.services.bell.PatientBroker",
     "workers": 1,
     "recycle": 0,
     "queue_limit": 1,

@@ -46,7 +46,7 @@ class ClusterProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.wait(lambda: self.beat() != before, "a heartbeat")
+        self.wait(lambda: self.beat() not in (before, None), "a heartbeat")
         self.note_processes()
 
     def beat(self) -> object:

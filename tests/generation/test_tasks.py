@@ -3,20 +3,31 @@
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.core.management.base import CommandError
+from django.db import connection
 from django.utils import timezone
+from django_q.brokers import get_broker
 from django_q.models import OrmQ, Schedule
 
 from accounts.models import AuditEvent, User
-from generation import storage, tasks
+from generation import probes, storage, tasks
 from generation.management.commands import cluster
 from generation.models import GenerationRequest, Image, Project, Upload
 from generation.services import bell
-from generation.services.devices import command_request, commands_take, device_ensure, device_pause, device_resume
+from generation.services.devices import (
+    command_request,
+    commands_take,
+    device_beat,
+    device_ensure,
+    device_pause,
+    device_resume,
+)
 from tests.generation.queue import make_checkpoint, submit
 from tests.generation.test_storage import png
 
@@ -51,7 +62,8 @@ def test_prune_deletes_what_nobody_needs_and_nothing_else(alice: User, project: 
 
     done = tasks.prune()
 
-    assert done == {"trash": 1, "orphans": 1, "uploads": 1}
+    assert done == {"trash": 1, "uploads": 1}
+    assert tasks.sweep() == 1
     assert storage.path(kept.file).exists()
     assert not storage.path(trashed.file).exists()
     assert not storage.path(orphan.file).exists()
@@ -81,13 +93,47 @@ def test_the_bell_is_scheduled_once_and_cleared_at_the_start() -> None:
     for _ in range(2):
         bell.schedules_ensure()
         bell.ring()
-    assert sorted(Schedule.objects.values_list("func", "minutes")) == [
-        ("generation.tasks.drain", 1),
-        ("generation.tasks.prune", 60),
-    ]
+    assert dict(Schedule.objects.values_list("func", "minutes")) == {
+        "generation.tasks.drain": 1,
+        "generation.tasks.prune": 60,
+        "generation.tasks.sweep": 24 * 60,
+    }
     assert OrmQ.objects.count() == 1
     bell.bells_clear()
     assert not OrmQ.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_refuses_ends_neither_pusher_nor_monitor() -> None:
+    bell.ring()
+    entry, broker = OrmQ.objects.get(), get_broker()
+    with read_only():
+        assert broker.dequeue() is None
+        broker.acknowledge(entry.pk)
+        cluster.prepare()
+    assert [key for key, _ in broker.dequeue()] == [entry.pk]
+    broker.acknowledge(entry.pk)
+    assert not OrmQ.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_old_heartbeat_makes_nobody_ready() -> None:
+    device = device_ensure()
+    device_beat(device=device, worker_pid=1, status=None)
+    assert probes.worker() is None
+    cluster.prepare()
+    assert probes.worker() is not None
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """Every write is answered with an OperationalError."""
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA query_only = 1")
+        try:
+            yield
+        finally:
+            cursor.execute("PRAGMA query_only = 0")
 
 
 @pytest.mark.django_db(transaction=True)

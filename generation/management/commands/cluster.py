@@ -1,6 +1,7 @@
 """`manage.py cluster`: the queue's worker and what serves it. Crash-only: `manage.py run` starts it again."""
 
 import fcntl
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -10,10 +11,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from generation.cluster import HouseCluster
 from generation.runner import worker
 from generation.services import bell
+from generation.services.devices import devices_silence
+
+logger = logging.getLogger(__name__)
 
 LOCK_SECONDS = 10.0
 
@@ -27,11 +32,20 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Wait for the last processes of an earlier cluster, ring once, guard."""
         with only_cluster(Path(settings.DATA)):
-            bell.bells_clear()
-            bell.schedules_ensure()
-            bell.ring()
+            prepare()
             code = HouseCluster(on_stop=worker.stop).run()
         sys.exit(code)
+
+
+def prepare() -> None:
+    """What a new cluster begins with. None of it is worth a crash when the disk is full: the schedule rings anyway."""
+    try:
+        devices_silence()
+        bell.bells_clear()
+        bell.schedules_ensure()
+    except DatabaseError as error:
+        logger.error("The cluster starts, but the database cannot be written: %s", error)
+    bell.ring()
 
 
 @contextmanager
