@@ -119,6 +119,8 @@ def _starter_register(starter: Starter) -> Checkpoint:
     known = Checkpoint.objects.filter(name=starter.name).first()
     if known is not None and not known.enabled and known.path == str(folder):
         return known  # somebody, or a failed load, switched it off: that stays
+    # What people read may have been changed here, so it is written the first time only.
+    title = starter.title if known is None else None
     return checkpoint_register(
-        path=folder, name=starter.name, title=starter.title, description=starter.description, is_starter=True
+        path=folder, name=starter.name, title=title, description=starter.description, is_starter=True
     )

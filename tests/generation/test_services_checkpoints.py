@@ -15,6 +15,7 @@ from generation.services.checkpoints import (
     checkpoint_enable,
     checkpoint_learn,
     checkpoint_register,
+    checkpoint_rename,
     starters_register,
 )
 from tests.generation.engines.tiny import save_mosaic
@@ -73,6 +74,9 @@ def test_starters_are_followed_and_left_switched_off(
     monkeypatch.setattr(checkpoints, "STARTERS", tmp_path / "old")
     (starter,) = starters_register()  # the other folder is missing: told in the log, no reason to stop
     assert (starter.name, starter.is_starter) == ("starter-multimodal", True)
+    checkpoint_rename(checkpoint=starter, title="Ours", description="For the team.")
+    (renamed,) = starters_register()
+    assert (renamed.title, renamed.description) == ("Ours", "For the team.")
     checkpoint_disable(checkpoint=starter, reason="An operator did this.")
     (same,) = starters_register()
     assert not same.enabled
