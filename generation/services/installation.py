@@ -1,11 +1,14 @@
 """The first start: an administrator and the welcome pictures that prove the installation."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.db import transaction
 
 from accounts.models import User
 from accounts.services import administrator_create
@@ -26,31 +29,55 @@ class Administrator:
     password: str | None = None
 
 
-def administrator_ensure() -> Administrator:
-    """The first operator, made when nobody is there. Never touches an installation that has people."""
-    existing = User.objects.filter(is_superuser=True, is_active=True).order_by("created_at").first()
+@transaction.atomic
+def administrator_ensure(*, tell: Callable[[Administrator], None]) -> Administrator | None:
+    """The first operator, made when nobody at all is there; None when there are people, but no active operator.
+
+    `tell` shows a password that was made, before the commit: whatever is killed when, no password is kept unseen.
+    """
+    existing = _operator()
     if existing is not None:
         return Administrator(existing.email)
-    email = settings.ADMIN_EMAIL
+    if User.objects.exists():
+        return None
+    email, given = settings.ADMIN_EMAIL, settings.ADMIN_PASSWORD
+    _check(email, given)
+    made = None if given else secrets.token_urlsafe(9)
+    user = administrator_create(email=email, password=made or given, one_time=made is not None)
+    administrator = Administrator(user.email, made)
+    if made:
+        tell(administrator)
+    return administrator
+
+
+@transaction.atomic
+def welcome_submit() -> list[GenerationRequest]:
+    """One picture with each starter through the ordinary queue, when nothing was ever asked here. Raises TesseraError.
+
+    All of them or none, and not more than one person may have in the queue.
+    """
+    owner = _operator()
+    if owner is None or GenerationRequest.objects.exists():
+        return []
+    project = project_personal(user=owner)
+    starters = Checkpoint.objects.filter(is_starter=True, enabled=True)[: settings.MAX_QUEUED]
+    return [_welcome(owner, project, checkpoint) for checkpoint in starters]
+
+
+def _operator() -> User | None:
+    return User.objects.filter(is_superuser=True, is_active=True).order_by("created_at").first()
+
+
+def _check(email: str, password: str) -> None:
     try:
         validate_email(email)
     except ValidationError as error:
         raise TesseraError(f"TESSERA_ADMIN_EMAIL is {email!r}, which is no e-mail address.") from error
-    made = None if settings.ADMIN_PASSWORD else secrets.token_urlsafe(9)
-    administrator_create(email=email, password=made or settings.ADMIN_PASSWORD, one_time=made is not None)
-    return Administrator(email, made)
-
-
-def welcome_submit() -> list[GenerationRequest]:
-    """One picture with each starter through the ordinary queue, when nothing was ever asked here."""
-    if GenerationRequest.objects.exists():
-        return []
-    owner = User.objects.filter(is_superuser=True, is_active=True).order_by("created_at").first()
-    if owner is None:
-        return []
-    project = project_personal(user=owner)
-    starters = Checkpoint.objects.filter(is_starter=True, enabled=True)
-    return [_welcome(owner, project, checkpoint) for checkpoint in starters]
+    try:
+        if password:
+            validate_password(password, User(email=email))
+    except ValidationError as error:
+        raise TesseraError(f"TESSERA_ADMIN_PASSWORD cannot be used. {' '.join(error.messages)}") from error
 
 
 def _welcome(owner: User, project: Project, checkpoint: Checkpoint) -> GenerationRequest:

@@ -1,6 +1,7 @@
 """`manage.py run`: the whole portal under one supervisor. Prepares what is missing, starts, proves itself, waits."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError
+from django.db import DatabaseError
 
 from core.errors import TesseraError
 from core.supervisor import Child, Supervisor
@@ -24,6 +25,12 @@ from generation.management.welcome import show_welcome
 from generation.services.installation import Administrator, administrator_ensure, welcome_submit
 
 START_SECONDS = 120
+# What is wrong with a port; anything else that a listener meets is wrong with the address.
+PORT_ERRORS = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
+ADDRESSES = "Use an address of this machine, or 0.0.0.0 for all of them."
+NOBODY = "Nobody who can log in is an administrator. Make one: .venv/bin/python manage.py createsuperuser"
+# Never through a proxy that the environment names: this is about our own children.
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Command(BaseCommand):
@@ -42,48 +49,67 @@ class Command(BaseCommand):
             require_free_port(settings.HOST, settings.PORT)
             administrator = self.prepare()
             supervisor = Supervisor(children=[web(), cluster()])
-            supervisor.start()
             try:
+                supervisor.start()
                 self.serve(supervisor, administrator, welcome=not options["no_welcome"])
             finally:
-                self.stdout.write("Stopping ...")
                 supervisor.stop()
-                self.stdout.write("Stopped.")
+                self.say("Stopped.")
 
-    def prepare(self) -> Administrator:
+    def say(self, *lines: str) -> None:
+        """Words for the person who started it. A terminal that was closed must not keep anybody from ending well."""
+        with contextlib.suppress(OSError):
+            self.stdout.write("\n".join(lines))
+            self.stdout.flush()
+
+    def prepare(self) -> Administrator | None:
         """Database, administrator, starters. Changes nothing the second time."""
         try:
             call_command("migrate", verbosity=0)
             call_command("register_starters", verbosity=0)
-            return administrator_ensure()
-        except OperationalError as error:
+            return administrator_ensure(tell=self.tell)
+        except DatabaseError as error:
             hint = "Another program may be using it, or the disk may be full or not writable."
             raise CommandError(f"The database in {settings.DATA} cannot be used: {error}. {hint}") from error
         except TesseraError as error:
             raise CommandError(str(error)) from error
 
-    def serve(self, supervisor: Supervisor, administrator: Administrator, *, welcome: bool) -> None:
+    def tell(self, administrator: Administrator) -> None:
+        """The one-time password, before it is kept: whoever stops the start now has seen it, or there is none."""
+        self.stdout.write(f"\n  First administrator {administrator.email}")
+        self.stdout.write(f"  Password            {administrator.password}\n")
+        self.stdout.flush()
+
+    def serve(self, supervisor: Supervisor, administrator: Administrator | None, *, welcome: bool) -> None:
         """Until asked to stop."""
-        self.stdout.write("Starting web and cluster ...")
+        self.say("Starting web and cluster ...")
         if not supervisor.watch(is_ready, START_SECONDS):
             if not supervisor.stopping:
-                self.stderr.write("Not healthy after two minutes; the log above says why. Going on trying.")
-        else:
-            self.announce(administrator)
-            if welcome:
-                show_welcome(welcome_submit(), supervisor, self.stdout)
+                self.say("Not healthy after two minutes; the log above says why. Going on trying.")
+            supervisor.watch(is_ready)
+        if supervisor.stopping:
+            return
+        self.announce(administrator)
+        if welcome:
+            self.welcome(supervisor)
         supervisor.watch(lambda: False)
 
-    def announce(self, administrator: Administrator) -> None:
+    def welcome(self, supervisor: Supervisor) -> None:
+        """The first pictures. Without them the portal is as healthy as with them."""
+        try:
+            show_welcome(welcome_submit(), supervisor, self.stdout)
+        except (TesseraError, DatabaseError) as error:
+            self.say(f"  The welcome pictures were not drawn. {error}")
+        except OSError:
+            return  # the terminal is gone
+
+    def announce(self, administrator: Administrator | None) -> None:
         """Where it is and how to get in."""
-        self.stdout.write(f"\n  Tessera is at {address()}")
-        self.stdout.write(f"  Log in as     {administrator.email}")
-        if administrator.password:
-            self.stdout.write(
-                f"  Password      {administrator.password}   (shown this once; you choose your own at login)"
-            )
-        self.stdout.write("  Ctrl-C ends everything.\n")
-        self.stdout.flush()
+        lines = [f"\n  Tessera is at {address()}"]
+        lines.append(f"  Log in as     {administrator.email}" if administrator else f"  {NOBODY}")
+        if administrator and administrator.password:
+            lines.append(f"  Password      {administrator.password}   (shown this once; you choose your own at login)")
+        self.say(*lines, "  Ctrl-C ends everything.\n")
 
 
 def address() -> str:
@@ -95,8 +121,11 @@ def address() -> str:
 @contextlib.contextmanager
 def only_supervisor(data: Path) -> Iterator[None]:
     """Two supervisors on one data folder would fight over the device."""
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "supervisor.lock").open("w") as lock:
+    try:
+        lock = (data / "supervisor.lock").open("w")
+    except OSError as error:
+        raise CommandError(f"TESSERA_DATA is {data}, which cannot be used: {error.strerror}.") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -112,8 +141,12 @@ def require_free_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            reason = f"TESSERA_PORT={port} on {host} cannot be used: {error.strerror}."
-            raise CommandError(f"{reason} Stop what uses it or set another TESSERA_PORT.") from error
+            if error.errno in PORT_ERRORS:
+                reason = f"TESSERA_PORT={port} on {host} cannot be used: {error.strerror}."
+                raise CommandError(f"{reason} Stop what uses it or set another TESSERA_PORT.") from error
+            raise CommandError(f"TESSERA_HOST={host} cannot be listened on: {error.strerror}. {ADDRESSES}") from error
+        except UnicodeError as error:
+            raise CommandError(f"TESSERA_HOST={host} is no address. {ADDRESSES}") from error
 
 
 def child_environment() -> dict[str, str]:
@@ -142,7 +175,8 @@ def is_ready() -> bool:
         f"http://{host}:{settings.PORT}/readyz", headers={"Host": allowed_host()}
     )
     try:
-        with urllib.request.urlopen(request, timeout=2) as answer:  # noqa: S310 our own address
+        # A short time, since Ctrl-C is heard between two looks.
+        with direct.open(request, timeout=0.5) as answer:
             return bool(json.load(answer)["status"] == "ready")
     except (urllib.error.URLError, OSError, ValueError):
         return False
