@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    """Run one management command."""
+    """Run one management command. What it writes is for this user alone."""
+    os.umask(0o077)
     sys.path.insert(1, str(ROOT / "platform"))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.exceptions import ImproperlyConfigured
@@ -19,6 +20,8 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"Tessera does not start: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":
