@@ -27,6 +27,7 @@ PICTURE = "picture.png"
 THUMB = "thumb.webp"
 THUMB_EDGE = 384
 IMAGES = "images"
+UPLOADS = "uploads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,14 @@ def old_pictures(seconds: float) -> Iterator[str]:
     for folder in (root / IMAGES).glob("*/*"):
         if folder.stat().st_mtime < before:
             yield (folder / PICTURE).relative_to(root).as_posix()
+
+
+def old_uploads(seconds: float) -> Iterator[str]:
+    """The same for pictures that were handed in; what a crash left half written is one of them."""
+    root, before = Path(settings.MEDIA_ROOT), time.time() - seconds
+    for file in (root / UPLOADS).glob("*/*"):
+        if file.stat().st_mtime < before:
+            yield file.relative_to(root).as_posix()
 
 
 def _thumbnail(png: bytes) -> tuple[bytes, tuple[int, int]]:

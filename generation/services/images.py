@@ -64,13 +64,15 @@ def recipe_of(request: GenerationRequest, seed: int) -> dict[str, Any]:
 
 
 def orphans_sweep() -> int:
-    """Remove files of pictures that never got a row (a crash between the two). Returns how many."""
-    files = list(storage.old_pictures(ORPHAN_SECONDS))
-    known = set(Image.objects.values_list("file", flat=True)) if files else set()
-    orphans = [file for file in files if file not in known]
-    for file in orphans:
+    """Remove files that never got a row (a crash between the two), drawn or handed in. Returns how many."""
+    drawn, handed_in = set(storage.old_pictures(ORPHAN_SECONDS)), set(storage.old_uploads(ORPHAN_SECONDS))
+    drawn -= set(Image.objects.values_list("file", flat=True)) if drawn else set()
+    handed_in -= set(Upload.objects.values_list("file", flat=True)) if handed_in else set()
+    for file in drawn:
         storage.delete(file)
-    return len(orphans)
+    for file in handed_in:
+        storage.path(file).unlink(missing_ok=True)
+    return len(drawn) + len(handed_in)
 
 
 def uploads_prune() -> int:

@@ -6,13 +6,15 @@ What is kept is pixels only: no metadata, no profile, no trailing bytes of the o
 import hashlib
 import io
 import struct
+import threading
 import uuid
 from dataclasses import dataclass
 from typing import IO
 
 from django.conf import settings
+from django.db import DatabaseError
 from PIL import Image as Picture
-from PIL import ImageCms, ImageOps
+from PIL import ImageCms
 
 from accounts.models import User
 from core.errors import TesseraError
@@ -21,13 +23,26 @@ from generation.models import Upload
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 FORMATS_HINT = "Use a PNG, JPEG or WebP picture."
-UPLOADS = "uploads"
 # The largest edge that any checkpoint could use; more would only fill the disk.
 KEPT_EDGE = 2048
 # Our own check comes first and follows the setting; Pillow's guard stays behind it as a second one.
 Picture.MAX_IMAGE_PIXELS = max(settings.UPLOAD_MAX_PIXELS, Picture.MAX_IMAGE_PIXELS or 0)
 # Pillow raises these for bytes that end too soon or make no sense.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
+
+
+# A small file can decode to hundreds of megabytes, so the web process holds one decoded picture at a time.
+_DECODING = threading.BoundedSemaphore(1)
+ORIENTATION = 0x0112
+TURNS = {
+    2: Picture.Transpose.FLIP_LEFT_RIGHT,
+    3: Picture.Transpose.ROTATE_180,
+    4: Picture.Transpose.FLIP_TOP_BOTTOM,
+    5: Picture.Transpose.TRANSPOSE,
+    6: Picture.Transpose.ROTATE_270,
+    7: Picture.Transpose.TRANSVERSE,
+    8: Picture.Transpose.ROTATE_90,
+}
 
 
 class UploadRefusedError(TesseraError):
@@ -51,17 +66,21 @@ def upload_store(*, user: User, file: IO[bytes], size: int) -> Upload:
     check_bytes(size)
     pixels = _decode(file)
     key = uuid.uuid4()
-    relative = f"{UPLOADS}/{key.hex[:2]}/{key}.png"
+    relative = f"{storage.UPLOADS}/{key.hex[:2]}/{key}.png"
     storage.write_atomic(storage.path(relative), pixels.png)
-    return Upload.objects.create(
-        id=key,
-        owner=user,
-        file=relative,
-        sha256=hashlib.sha256(pixels.png).hexdigest(),
-        width=pixels.width,
-        height=pixels.height,
-        size_bytes=len(pixels.png),
-    )
+    try:
+        return Upload.objects.create(
+            id=key,
+            owner=user,
+            file=relative,
+            sha256=hashlib.sha256(pixels.png).hexdigest(),
+            width=pixels.width,
+            height=pixels.height,
+            size_bytes=len(pixels.png),
+        )
+    except DatabaseError:
+        storage.path(relative).unlink(missing_ok=True)
+        raise
 
 
 def check_bytes(size: int) -> None:
@@ -84,13 +103,18 @@ def _decode(file: IO[bytes]) -> Pixels:
     file.seek(0)
     _check_head(file.read(4096))
     file.seek(0)
+    with _DECODING:
+        return _decode_checked(file)
+
+
+def _decode_checked(file: IO[bytes]) -> Pixels:
     try:
         # Open reads the header only; `formats` keeps every other parser of Pillow out of reach.
         with Picture.open(file, formats=FORMATS) as picture:
             _check_pixels(*picture.size)
-            if getattr(picture, "is_animated", False):
+            # A phone's JPEG with a second picture inside (MPO) has frames too, but its first one is the photo.
+            if picture.format in {"PNG", "WEBP"} and getattr(picture, "is_animated", False):
                 raise _animated()
-            picture.load()
             return _encode(_plain(picture))
     except (Picture.DecompressionBombError, Picture.DecompressionBombWarning) as error:
         raise too_large(_pixels_sentence("too many")) from error
@@ -100,6 +124,8 @@ def _decode(file: IO[bytes]) -> Pixels:
 
 def _check_head(head: bytes) -> None:
     """What the first bytes tell. WebP is read here, because Pillow would set up the whole canvas to do so."""
+    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+        return  # before the words below are looked for: a photo may carry them in its metadata
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         _check_webp(head)
     elif head.startswith((b"GIF87a", b"GIF89a")):
@@ -110,7 +136,7 @@ def _check_head(head: bytes) -> None:
         raise UploadRefusedError(
             "An SVG is a drawing made of instructions, not of pixels.", hint=FORMATS_HINT, code="upload_format"
         )
-    elif not head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+    else:
         raise UploadRefusedError("This file is no picture that can be read.", hint=FORMATS_HINT, code="upload_format")
 
 
@@ -153,19 +179,37 @@ def _broken() -> UploadRefusedError:
 
 
 def _plain(picture: Picture.Image) -> Picture.Image:
-    """Upright, small enough, sRGB, on white where it was transparent."""
+    """Small enough, upright, sRGB, on white where it was transparent. Made smaller first: every step makes a copy."""
+    _shrink(picture)
+    profile = picture.info.get("icc_profile")
     small: Picture.Image = picture
     if picture.mode.startswith("I"):  # 16 bit a pixel: Pillow would clip, not scale
         small = picture.convert("I").point(lambda value: value / 256).convert("L")
-    small = ImageOps.exif_transpose(small)
-    small.thumbnail((KEPT_EDGE, KEPT_EDGE), Picture.Resampling.LANCZOS)
-    profile = picture.info.get("icc_profile")
+    small = _upright(small, picture)
     if small.has_transparency_data:
         layer = small.convert("RGBA")
         small = Picture.alpha_composite(Picture.new("RGBA", layer.size, "white"), layer).convert("RGB")
     elif profile and small.mode in {"RGB", "CMYK"}:
         small = _to_srgb(small, profile)
     return small.convert("RGB")
+
+
+def _shrink(picture: Picture.Image) -> None:
+    ratio = max(picture.size) / KEPT_EDGE
+    if ratio > 1:
+        # A JPEG is decoded at half its size or less where that is enough; for all others this does nothing.
+        picture.draft(None, (int(picture.width / ratio), int(picture.height / ratio)))
+    picture.load()
+    picture.thumbnail((KEPT_EDGE, KEPT_EDGE), Picture.Resampling.LANCZOS)
+
+
+def _upright(small: Picture.Image, picture: Picture.Image) -> Picture.Image:
+    """Turned as its EXIF says. Only that one tag is read: others may hold anything."""
+    try:
+        turn = TURNS.get(picture.getexif().get(ORIENTATION, 1))
+    except (*BROKEN, TypeError, KeyError):
+        turn = None  # broken EXIF does not make a broken picture
+    return small if turn is None else small.transpose(turn)
 
 
 def _to_srgb(picture: Picture.Image, profile: bytes) -> Picture.Image:

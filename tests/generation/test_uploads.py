@@ -1,11 +1,16 @@
 """Pictures handed in: what is taken, what is refused and with which words, and who may see them."""
 
 import io
+import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
 from django.test import Client
 from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
@@ -14,7 +19,9 @@ from accounts.models import User
 from core.errors import TesseraError
 from generation import storage
 from generation.models import Upload
+from generation.services.images import orphans_sweep
 from generation.services.uploads import KEPT_EDGE, upload_store
+from tests.portal import ROOT
 
 URL = "/uploads/new/"
 Login = Callable[[User], Client]
@@ -78,6 +85,91 @@ def test_metadata_is_stripped_and_orientation_applied(alice: User) -> None:
     assert picture.size == (20, 40)
     assert not picture.info
     assert not picture.getexif()
+
+
+def test_a_photo_whose_exif_is_rubbish_is_a_photo(alice: User) -> None:
+    exif = Picture.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a rational in text"
+    data = bytearray(exif.tobytes())
+    at = data.index(b"\x01\x0e\x00\x02") if b"\x01\x0e\x00\x02" in data else data.index(b"\x0e\x01\x02\x00")
+    # The description claims to be the resolution (a rational) and stays text: exif_transpose fell over it.
+    data[at : at + 2] = bytes(data[at : at + 2]).replace(b"\x0e", b"\x1a")
+    picture = kept(store(alice, encoded(plain(), "JPEG", exif=bytes(data))))
+    assert picture.size == (20, 40)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
+def test_exif_that_cannot_be_read_turns_nothing(alice: User) -> None:
+    assert kept(store(alice, encoded(plain(), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff"))).size == (40, 20)
+
+
+def test_a_phones_jpeg_with_two_pictures_inside(alice: User) -> None:
+    data = encoded(plain(), "MPO", save_all=True, append_images=[plain(colour="blue")])
+    with Picture.open(io.BytesIO(data)) as opened:
+        assert (opened.format, opened.n_frames) == ("MPO", 2)
+    assert kept(store(alice, data)).getpixel((3, 3))[0] > 200
+
+
+def test_a_photo_that_mentions_svg_is_a_photo(alice: User) -> None:
+    assert store(alice, encoded(plain(), "JPEG", comment=b"made from <svg> by hand")).width == 40
+
+
+MEASURE = """
+import io, resource, sys, threading
+import django; django.setup()
+from PIL import Image as Picture
+from generation.services import uploads
+data = open(sys.argv[1], "rb").read()
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+uploads._decode(io.BytesIO(uploads._encode(Picture.new("RGB", (8, 8))).png))
+before = peak()
+threads = [threading.Thread(target=uploads._decode, args=(io.BytesIO(data),)) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(peak() - before)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("kind", "mode", "most"), [("JPEG", "RGB", 60), ("PNG", "RGB", 220), ("PNG", "I;16", 150), ("PNG", "RGBA", 350)]
+)
+def test_forty_megapixels_cost_one_copy_however_many_hand_them_in(
+    tmp_path: Path, kind: str, mode: str, most: int
+) -> None:
+    file = tmp_path / "large"
+    file.write_bytes(encoded(Picture.new(mode, (8000, 5000)), kind))
+    path = os.pathsep.join([str(ROOT), str(ROOT / "platform")])
+    own = {"PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "config.settings", "TESSERA_DATA": str(tmp_path)}
+    command = [sys.executable, "-c", MEASURE, str(file)]
+    done = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < most
+
+
+def test_a_row_that_cannot_be_written_leaves_no_file(alice: User, stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(**values: object) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(Upload.objects, "create", locked)
+    with pytest.raises(OperationalError):
+        store(alice, encoded(plain(), "PNG"))
+    assert [path for path in (stage / "media").rglob("*") if path.is_file()] == []
+
+
+def test_files_without_a_row_are_swept(alice: User, stage: Path) -> None:
+    known, orphan = store(alice, encoded(plain(), "PNG")), store(alice, encoded(plain(), "PNG"))
+    fresh = store(alice, encoded(plain(), "PNG"))
+    part = storage.path(orphan.file).with_name(".half.png.123")
+    part.write_bytes(b"x")
+    Upload.objects.exclude(pk=known.pk).delete()
+    for path in (storage.path(known.file), storage.path(orphan.file), part):
+        os.utime(path, (0, 0))
+    assert orphans_sweep() == 2
+    there = [storage.path(upload.file).exists() for upload in (known, orphan, fresh)]
+    assert there == [True, False, True]
+    assert not part.exists()
 
 
 def test_text_in_a_png_is_stripped(alice: User) -> None:
