@@ -31,6 +31,13 @@ class CheckpointError(EngineError):
     code = "checkpoint_unusable"
 
 
+class FilesUnavailableError(EngineError):
+    """This machine could not read a checkpoint's files just now; they may well be sound."""
+
+    code = "files_unavailable"
+    retryable = True
+
+
 class DeviceError(EngineError):
     """The device asked for does not work here."""
 

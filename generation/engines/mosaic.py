@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-Pixels = NDArray[np.uint8]
+from generation.engines.fragments import Pixels as Pixels  # the makers of starters take it from here
 
 LAYOUT_FILE = "mosaic.json"
 TABLES_FILE = "mosaic.safetensors"

@@ -8,10 +8,28 @@ from generation.engines.errors import InvalidParamsError
 Capability = Literal["text_to_image", "image_to_image", "inpaint", "edit", "describe"]
 Family = Literal["diffusion", "multimodal"]
 
+PROMPT_LIMIT = 4000  # characters
+SEED_LIMIT = 2**31  # seeds that are drawn by lot stay below it, so that people can read them out
 MAX_COUNT = 4
 MAX_STEPS = 150
 MAX_SEED = 2**63 - 1
+MIN_EDGE = 16
 MAX_EDGE = 4096
+LIMITS: dict[str, tuple[float, float]] = {
+    "width": (MIN_EDGE, MAX_EDGE),
+    "height": (MIN_EDGE, MAX_EDGE),
+    "count": (1, MAX_COUNT),
+    "seed": (0, MAX_SEED - MAX_COUNT),
+    "steps": (1, MAX_STEPS),
+    "guidance": (0, 30),
+    "temperature": (0, 5),
+    "strength": (0.01, 1),
+}
+# what drawing with a family depends on beside words, size, seed and count; a recipe names no other
+USED: dict[str, tuple[str, ...]] = {
+    "diffusion": ("negative_prompt", "steps", "guidance", "strength"),
+    "multimodal": ("guidance", "temperature"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +63,16 @@ class GenerationParams:
 
     def __post_init__(self) -> None:
         """Raises InvalidParamsError with a sentence that names the value."""
-        _within("width", self.width, 16, MAX_EDGE)
-        _within("height", self.height, 16, MAX_EDGE)
-        _within("count", self.count, 1, MAX_COUNT)
-        _within("seed", self.seed, 0, MAX_SEED - MAX_COUNT)
-        _within("steps", self.steps, 1, MAX_STEPS)
-        _within("guidance", self.guidance, 0, 30)
-        _within("temperature", self.temperature, 0, 5)
-        _within("strength", self.strength, 0.01, 1)
+        _check_text("prompt", self.prompt)
+        _check_text("negative prompt", self.negative_prompt)
+        for name in LIMITS:
+            check_number(name, getattr(self, name))
         if self.capability == "image_to_image" and self.source is None:
             raise InvalidParamsError(
                 "Image to image needs a picture.", hint="Hand in a picture or take one from a gallery."
             )
+        if self.capability == "text_to_image" and self.source is not None:
+            raise InvalidParamsError("Text to image starts from words alone.", hint="Leave the picture out.")
 
     def to_header(self) -> dict[str, Any]:
         """JSON-ready, without the picture's bytes."""
@@ -65,6 +81,19 @@ class GenerationParams:
         return values
 
 
-def _within(name: str, value: float | None, least: float, most: float) -> None:
+def check_number(name: str, value: float | None) -> None:
+    """Raises InvalidParamsError unless it is None or within the limits of its name; what is no number never is."""
+    least, most = LIMITS[name]
     if value is not None and not least <= value <= most:
         raise InvalidParamsError(f"The {name} is {value}; use {least} to {most}.")
+
+
+def _check_text(name: str, text: str) -> None:
+    if len(text) > PROMPT_LIMIT:
+        raise InvalidParamsError(
+            f"The {name} has {len(text):,} characters; {PROMPT_LIMIT:,} is the most.", hint="Shorten it."
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidParamsError(f"The {name} holds half a character.", hint="Use text that is valid UTF-8.") from error

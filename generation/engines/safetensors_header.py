@@ -19,7 +19,7 @@ def check_safetensors(file: Path) -> int:
         text = stream.read(length)
     try:
         ends = _ends(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(file, "its header cannot be read") from error
     if LENGTH_BYTES + length + ends != size:
         raise _damaged(file, f"its tensors need {ends:,} bytes and {size - LENGTH_BYTES - length:,} are there")

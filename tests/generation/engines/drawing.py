@@ -1,5 +1,6 @@
 """What the tests of both families ask of an engine."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,19 @@ def finals(fragments: list[Fragment]) -> list[Fragment]:
 
 def same(first: Fragment, second: Fragment) -> bool:
     return np.array_equal(first.pixels, second.pixels)
+
+
+def lose(weights: Path, *names: str) -> None:
+    """Take tensors out of a file that stays whole otherwise."""
+    tensors = load_file(weights)
+    for name in names:
+        del tensors[name]
+    save_file(tensors, weights, metadata={"format": "pt"})
+
+
+def change(file: Path, **values: object) -> None:
+    """Other values in a settings file."""
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **values}), encoding="utf-8")
 
 
 def poison(weights: Path, name: str) -> None:

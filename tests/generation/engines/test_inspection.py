@@ -1,6 +1,7 @@
 """What a checkpoint folder is, and every reason to refuse one."""
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from generation.engines.checkpoint_files import variant_of
 from generation.engines.errors import CheckpointError, UnknownFamilyError
 from generation.engines.factory import ENGINES, create_engine
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.params import CheckpointSpec
+from tests.generation.engines.drawing import change
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -24,13 +27,11 @@ def folder(diffusion_folder: Path, tmp_path: Path) -> Path:
     return shutil.copytree(diffusion_folder, tmp_path / "mine")
 
 
-def change(file: Path, **values: object) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **values}), encoding="utf-8")
-
-
 def test_a_diffusion_folder(diffusion_folder: Path) -> None:
     facts = inspect_checkpoint(diffusion_folder)
-    assert (facts.family, facts.class_name, facts.variant) == ("diffusion", "StableDiffusionPipeline", None)
+    assert (facts.family, facts.class_name) == ("diffusion", "StableDiffusionPipeline")
+    assert set(facts.networks) == {"unet", "vae", "text_encoder"}
+    assert variant_of(diffusion_folder / "unet") is None
     assert facts.capabilities == ("text_to_image", "image_to_image")
     assert facts.sizes == ((32, 32),)
     assert facts.defaults == {"steps": 25, "guidance": 7.0, "strength": 0.6}
@@ -78,7 +79,8 @@ def test_the_folder_may_say_itself_what_is_best(folder: Path) -> None:
 
 def test_half_precision_files_are_a_variant(folder: Path) -> None:
     (folder / UNET).rename(folder / UNET.replace(".safetensors", ".fp16.safetensors"))
-    assert inspect_checkpoint(folder).variant == "fp16"
+    assert variant_of(folder / "unet") == "fp16"
+    assert inspect_checkpoint(folder).size_bytes > 0
 
 
 def truncate(folder: Path) -> None:
@@ -114,8 +116,35 @@ def link_out(folder: Path) -> None:
     (folder / "unet/more.json").symlink_to(outside)
 
 
+def circle(folder: Path) -> None:
+    (folder / "unet/more.json").symlink_to("more.json")
+
+
 def foreign_part(folder: Path) -> None:
     change(folder / "model_index.json", unet=["my_library", "UNet"])
+
+
+def own(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "tessera.json").write_text(text, encoding="utf-8")
+
+
+def nested(depth: int) -> Callable[[Path], object]:
+    text = '{"a":' + "[" * depth + "]" * depth + "}"
+    return lambda folder: (folder / "vae/config.json").write_text(text, encoding="utf-8")
+
+
+def nested_header(folder: Path) -> None:
+    text = b"[" * 100_000
+    (folder / UNET).write_bytes(struct.pack("<Q", len(text)) + text)
+
+
+def weight_map(value: object) -> Callable[[Path], object]:
+    index = "unet/diffusion_pytorch_model.safetensors.index.json"
+    return lambda folder: (folder / index).write_text(json.dumps({"weight_map": value}), encoding="utf-8")
+
+
+def without_config(folder: Path) -> None:
+    (folder / "unet/config.json").unlink()
 
 
 REFUSALS: list[tuple[str, Callable[[Path], object]]] = [
@@ -139,6 +168,41 @@ REFUSALS: list[tuple[str, Callable[[Path], object]]] = [
     ("damaged: its header is longer", cut_header),
     ("damaged: its header cannot be read", garble_header),
     ("damaged: its header cannot be read", overlap),
+    ("damaged: its header cannot be read", nested_header),
+    ("cannot be read as JSON", nested(100_000)),
+    ("leads out of the folder", circle),
+    (r'weight_map" is not an object', weight_map([])),
+    ("lacks None", weight_map({"a": None})),
+    (
+        r'vae/config.json: "block_out_channels" is not a list',
+        lambda f: change(f / "vae/config.json", block_out_channels=3),
+    ),
+    ("at most 8", lambda folder: change(folder / "vae/config.json", block_out_channels=[8] * 5000)),
+    ("would draw 4x4", lambda folder: change(folder / "unet/config.json", sample_size=1)),
+    (r'unet/config.json: "sample_size" is not a whole', lambda f: change(f / "unet/config.json", sample_size=-8)),
+    (r'"sample_size" is not a whole', lambda folder: change(folder / "unet/config.json", sample_size=10**400)),
+    (r'"_class_name" is not text', lambda f: change(f / "scheduler/scheduler_config.json", _class_name={})),
+    ("pipeline of its own", lambda f: change(f / "model_index.json", unet=["diffusers", "DiffusionPipeline"])),
+    ("unet has no config.json", without_config),
+    ("comes from '{}'", lambda folder: change(folder / "model_index.json", unet=[{}, "UNet2DConditionModel"])),
+    ("comes from 'diffusers'", lambda folder: change(folder / "model_index.json", unet=["diffusers", 5])),
+    ("lacks its part ../mine", lambda f: change(f / "model_index.json", **{"../mine": ["diffusers", "UNet"]})),
+    ("The steps is 600; use 1 to 150", own('{"defaults": {"steps": 600}}')),
+    (r'"steps" is not a whole number', own('{"defaults": {"steps": 0}}')),
+    (r'"steps" is not a whole number', own('{"defaults": {"steps": 4.5}}')),
+    (r'"steps" is not a whole number', own('{"defaults": {"steps": true}}')),
+    ("The strength is 0.0; use 0.01 to 1", own('{"defaults": {"strength": 0}}')),
+    ("The strength is nan", own('{"defaults": {"strength": NaN}}')),
+    ("The guidance is -5.0; use 0 to 30", own('{"defaults": {"guidance": -5}}')),
+    (r'"guidance" is not a number', own('{"defaults": {"guidance": "much"}}')),
+    ("sets temperature; known are steps, guidance, strength", own('{"defaults": {"temperature": 1}}')),
+    (r'"defaults" is not an object', own('{"defaults": []}')),
+    (r'"sizes" is not a list', own('{"sizes": {}}')),
+    (r'"sizes" is not a list of \[width, height\]', own('{"sizes": [[32, 32, 32]]}')),
+    (r'"sizes" is not a list of \[width, height\]', own('{"sizes": [[32.0, "32"]]}')),
+    (r"tessera\.json.*multiples of 8 from 16 to 4096", own('{"sizes": [[36, 36]]}')),
+    ("multiples of 8 from 16 to 4096", own('{"sizes": [[0, -8]]}')),
+    ("multiples of 8 from 16 to 4096", own('{"sizes": [[8192, 64]]}')),
 ]
 
 
@@ -149,18 +213,58 @@ def test_it_is_refused_with_the_reason(folder: Path, reason: str, damage: Callab
         inspect_checkpoint(folder)
 
 
-def test_an_unknown_architecture_is_refused(mosaic_folder: Path, tmp_path: Path) -> None:
+MULTIMODAL_REFUSALS: list[tuple[str, Callable[[Path], object]]] = [
+    ("is a LlamaForCausalLM", lambda folder: change(folder / "config.json", architectures=["LlamaForCausalLM"])),
+    ("is a None", lambda folder: change(folder / "config.json", architectures=[])),
+    ('"architectures" is not a list', lambda folder: change(folder / "config.json", architectures={})),
+    ('"vision_config" is not an object', lambda folder: change(folder / "config.json", vision_config=[])),
+    (r"lacks mosaic\.safetensors", lambda folder: (folder / "mosaic.safetensors").unlink()),
+    ('"temperature" is not a number', lambda f: change(f / "generation_config.json", temperature="hot")),
+    ("The temperature is 9.0; use 0 to 5", lambda f: change(f / "generation_config.json", temperature=9)),
+    ("mosaic of version 2, and this Tessera reads 1", lambda folder: change(folder / "mosaic.json", version=2)),
+    ('"tile" is not a whole number', lambda folder: change(folder / "mosaic.json", tile=[4])),
+    ("does not say tile, rows and columns", lambda folder: change(folder / "mosaic.json", rows=None)),
+    ("would draw 36x32", lambda folder: change(folder / "mosaic.json", columns=9)),
+    ("it draws 32x32 only", own('{"sizes": [[64, 64]]}')),
+    ("sets steps; known are guidance, temperature", own('{"defaults": {"steps": 4}}')),
+]
+
+
+@pytest.mark.parametrize(("reason", "damage"), MULTIMODAL_REFUSALS, ids=range(len(MULTIMODAL_REFUSALS)))
+def test_a_multimodal_one_is_refused_with_the_reason(
+    mosaic_folder: Path, tmp_path: Path, reason: str, damage: Callable[[Path], object]
+) -> None:
     folder = shutil.copytree(mosaic_folder, tmp_path / "mine")
-    change(folder / "config.json", architectures=["LlamaForCausalLM"])
-    with pytest.raises(CheckpointError, match="LlamaForCausalLM"):
+    damage(folder)
+    with pytest.raises(CheckpointError, match=reason):
         inspect_checkpoint(folder)
 
 
-def test_a_mosaic_needs_its_tables(mosaic_folder: Path, tmp_path: Path) -> None:
+def test_a_config_without_a_section_is_no_reason(mosaic_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(mosaic_folder, tmp_path / "mine")
-    (folder / "mosaic.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"mosaic\.safetensors"):
-        inspect_checkpoint(folder)
+    change(folder / "config.json", vision_config=None)
+    assert inspect_checkpoint(folder).sizes == ((32, 32),)
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "unet", UNET])
+def test_what_may_not_be_read_is_named(folder: Path, name: str) -> None:
+    """Asked as a user to whom the permissions apply, which the first one is not."""
+    for place in (folder, *folder.parents):
+        if place.owner() == "root" and place != Path("/") and "pytest" in str(place):
+            place.chmod(place.stat().st_mode | 0o055)
+    for file in folder.rglob("*.*"):
+        file.chmod(0o644)
+    (folder / name).chmod(0)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(CheckpointError, match=f"{Path(name).name}: Permission denied") as caught:
+            inspect_checkpoint(folder)
+    finally:
+        os.seteuid(before)
+        (folder / name).chmod(0o700)
+    assert "right to read" in caught.value.hint
 
 
 def test_an_unknown_family_is_refused_with_those_known() -> None:

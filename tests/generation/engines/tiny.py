@@ -49,7 +49,9 @@ def _tokenizer(longest: int, *, end: bool) -> PreTrainedTokenizerFast:
     )
 
 
-def save_janus(folder: Path, *, image_tokens: int = 64, codes: int = 128, mosaic: Mosaic | None = None) -> Path:
+def save_janus(
+    folder: Path, *, image_tokens: int = 64, codes: int = 128, mosaic: Mosaic | None = None, patch: int = 2
+) -> Path:
     """A JanusForConditionalGeneration of 8 x 8 codes; the real VQ decoder, two stages of it."""
     torch.manual_seed(1)
     config = JanusConfig(
@@ -70,8 +72,8 @@ def save_janus(folder: Path, *, image_tokens: int = 64, codes: int = 128, mosaic
             "hidden_size": 32,
             "num_hidden_layers": 1,
             "num_attention_heads": 2,
-            "image_size": 16,
-            "patch_size": 2,
+            "image_size": 8 * patch,
+            "patch_size": patch,
             "num_image_tokens": image_tokens,
             "projection_dim": 32,
         },
@@ -108,13 +110,18 @@ def save_janus(folder: Path, *, image_tokens: int = 64, codes: int = 128, mosaic
 
 
 def save_mosaic(folder: Path) -> Path:
-    """A Janus whose codebook is a mosaic: 3 grounds, 20 tiles of 4 px, 8 x 8 of them."""
+    """A Janus whose codebook is a mosaic."""
+    tables = mosaic()
+    return save_janus(folder, image_tokens=tables.tokens, codes=tables.codes, mosaic=tables)
+
+
+def mosaic(*, tiles: int = 20, grid: tuple[int, int] = (8, 8)) -> Mosaic:
+    """3 grounds and some tiles of 4 px."""
     random = np.random.default_rng(3)
-    tiles = random.integers(0, 256, (21, 4, 4, 4), dtype=np.uint8)
-    tiles[0] = 0
+    pixels = random.integers(0, 256, (tiles + 1, 4, 4, 4), dtype=np.uint8)
+    pixels[0] = 0
     grounds = np.array([[255, 255, 255], [40, 80, 200], [200, 40, 40]], dtype=np.uint8)
-    mosaic = Mosaic(("white", "blue", "red"), grounds, tiles, (8, 8))
-    return save_janus(folder, image_tokens=mosaic.tokens, codes=mosaic.codes, mosaic=mosaic)
+    return Mosaic(("white", "blue", "red"), grounds, pixels, grid)
 
 
 def save_diffusion(folder: Path, *, prediction: str = "epsilon", large_decoder: bool = False) -> Path:
