@@ -6,7 +6,7 @@ from threading import Event, Thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Emit = Callable[[Item | None], None]
+Emit = Callable[[Item], None]
 
 
 class ClosedError(Exception):
@@ -14,18 +14,17 @@ class ClosedError(Exception):
 
 
 def iterate_aside(work: Callable[[Emit[Item]], None]) -> Iterator[Item]:
-    """Yield what `work` emits; None is not handed on, it only asks whether somebody still listens.
+    """Yield what `work` emits.
 
     An exception of the work is raised here. Closing the iterator ends the work at its next emit, and waits for that.
     """
     items: SimpleQueue[Item | None] = SimpleQueue()
     closed, failures = Event(), list[BaseException]()
 
-    def emit(item: Item | None) -> None:
+    def emit(item: Item) -> None:
         if closed.is_set():
             raise ClosedError
-        if item is not None:
-            items.put(item)
+        items.put(item)
 
     def run() -> None:
         try:

@@ -5,8 +5,8 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from generation.engines.errors import CanceledError
-from generation.engines.fragments import Fragment, Note
-from generation.engines.params import Capability, GenerationParams
+from generation.engines.fragments import Fragment, Note, Step
+from generation.engines.params import GenerationParams
 
 if TYPE_CHECKING:
     from generation.engines.device import Device
@@ -36,13 +36,17 @@ class CancelToken:
 class Engine(Protocol):
     """Weights of one checkpoint and how to draw with them. One thread calls it at a time."""
 
-    capabilities: frozenset[Capability]
-
     def load(self, device: "Device") -> None:
-        """Read the weights and put them on `device`. Raises CheckpointError, DeviceMemoryError."""
+        """Read the weights and put them on `device`.
 
-    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note]:
-        """Yield fragments or previews, then one final per picture. Raises EngineError."""
+        Raises CheckpointError, FilesUnavailableError, DeviceMemoryError.
+        """
+
+    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step]:
+        """Yield fragments or previews, then one final per picture; a Step at least as often as a network has run.
+
+        Raises EngineError.
+        """
 
     def unload(self) -> None:
         """Drop every reference to tensors. Harmless when called twice."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import numpy as np
@@ -14,15 +14,17 @@ import transformers
 
 from generation.engines.aside import Emit, iterate_aside
 from generation.engines.base import CancelToken
+from generation.engines.checkpoint_files import variant_of
 from generation.engines.device import Device
 from generation.engines.diffusion_latents import CleanLatents
 from generation.engines.diffusion_preview import Previewer
 from generation.engines.errors import CheckpointError, InvalidNumbersError
-from generation.engines.fragments import Fragment, Kind, Note, Pixels
-from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, read_json, require_drawable
-from generation.engines.loading import bytes_of, quiet, unusable
+from generation.engines.fragments import Fragment, Kind, Note, Pixels, Step
+from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, require_drawable
+from generation.engines.loading import bytes_of, quiet, require_complete, unusable
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
 from generation.engines.precision import choose_dtype, require_finite
+from generation.engines.reading import read_json
 from generation.engines.source import open_source
 
 MOST_PREVIEWS = 16
@@ -33,7 +35,6 @@ class DiffusionEngine:
 
     def __init__(self, spec: CheckpointSpec) -> None:
         self.spec = spec
-        self.capabilities: frozenset[Capability] = frozenset({"text_to_image", "image_to_image"})
         self._device: Device | None = None
         self._facts: CheckpointFacts | None = None
         self._pipelines: dict[Capability, Any] = {}
@@ -45,14 +46,15 @@ class DiffusionEngine:
         facts = inspect_checkpoint(folder)
         if facts.family != "diffusion":
             raise CheckpointError(f"{self.spec.name} is of the family {facts.family}, not diffusion.")
-        with device.memory_errors(f"loading {self.spec.name}"), unusable(self.spec.name):
-            pipeline = _read(folder, device, facts)
+        with device.memory_errors(f"loading {self.spec.name}"):
+            with unusable(self.spec.name):
+                pipeline = _read(folder, choose_dtype(device), facts)
+            pipeline = pipeline.to(device.torch)
             self._previewer = Previewer.of(pipeline, folder)
         self._pipelines["text_to_image"] = pipeline
         self._device, self._facts = device, facts
-        self.capabilities = frozenset(facts.capabilities)
 
-    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note]:
+    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step]:
         """Previews of each picture, then its final. Raises EngineError."""
         if self._device is None or self._facts is None or not self._pipelines:
             raise CheckpointError(f"{self.spec.name} is not loaded.")
@@ -89,7 +91,7 @@ class DiffusionEngine:
 
     def _draw(
         self, pipeline: Any, params: GenerationParams, wish: dict[str, Any], index: int, cancel: CancelToken
-    ) -> Iterator[Fragment]:
+    ) -> Iterator[Fragment | Step]:
         """One picture. The scheduler is its own: it has state, and it is listened to."""
         device, previewer, seed = self._device, self._previewer, params.seed + index
         assert device is not None and previewer is not None  # noqa: S101 generate has seen to it
@@ -97,10 +99,10 @@ class DiffusionEngine:
         clean = CleanLatents(pipeline.scheduler)
         place = _Place(index, seed, params.width, params.height)
 
-        def work(emit: Emit[Fragment]) -> None:
+        def work(emit: Emit[Fragment | Step]) -> None:
             def step_ends(running: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
                 cancel.raise_if_canceled()
-                emit(None)
+                emit(Step(index, step + 1, running.num_timesteps))
                 if _is_shown(step, running.num_timesteps) and clean.latest is not None:
                     require_finite(clean.latest, f"latent after step {step + 1}")
                     emit(place.preview(previewer.pixels(clean.latest), step + 1, running.num_timesteps))
@@ -149,10 +151,10 @@ def _arguments(params: GenerationParams, defaults: dict[str, float]) -> dict[str
         "negative_prompt": params.negative_prompt or None,
         "guidance_scale": defaults["guidance"] if params.guidance is None else params.guidance,
     }
-    if params.source is None:
+    if params.capability == "text_to_image":
         return {**wish, "width": params.width, "height": params.height, "num_inference_steps": steps}
     strength = defaults["strength"] if params.strength is None else params.strength
-    source = open_source(params.source, params.width, params.height)
+    source = open_source(params.source or b"", params.width, params.height)
     # pipelines draw only the last `strength` of the steps, and refuse when that is none
     return {**wish, "image": source, "strength": strength, "num_inference_steps": max(steps, math.ceil(1 / strength))}
 
@@ -169,19 +171,36 @@ def _is_too_long(pipeline: Any, prompt: str) -> bool:
     return len(tokenizer(prompt, truncation=False).input_ids) > int(tokenizer.model_max_length)
 
 
-def _read(folder: Path, device: Device, facts: CheckpointFacts) -> Any:
-    """The pipeline on its device; only classes that inspection allows come this far."""
+def _read(folder: Path, dtype: torch.dtype, facts: CheckpointFacts) -> Any:
+    """The pipeline, in RAM still; only classes that inspection allows come this far."""
     quiet(diffusers)
     quiet(transformers)
-    parts = read_json(folder / "model_index.json")
-    left_out = {part: None for part, entry in parts.items() if entry == [None, None]}
+    entries = read_json(folder / "model_index.json")
+    left_out = {part: None for part, entry in entries.items() if entry == [None, None]}
+    networks = {part: _read_network(_class(*entries[part]), folder / part, dtype) for part in facts.networks}
     pipeline = getattr(diffusers, facts.class_name).from_pretrained(
-        folder,
-        dtype=choose_dtype(device),
-        use_safetensors=True,
-        local_files_only=True,
-        variant=facts.variant,
-        **left_out,
+        folder, local_files_only=True, **left_out, **networks
     )
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device.torch)
+    return pipeline
+
+
+def _class(library: str, name: str) -> Any:
+    """As the pipeline itself would look it up; a third library stands for a module of diffusers' pipelines."""
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    module = libraries.get(library) or getattr(diffusers.pipelines, library)
+    return getattr(module, name)
+
+
+def _read_network(kind: Any, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+    """One part. Read one by one, because the pipeline keeps to itself which weights it did not find."""
+    network, report = kind.from_pretrained(
+        folder,
+        dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        variant=variant_of(folder),
+        output_loading_info=True,
+    )
+    require_complete(folder.name, report["missing_keys"])
+    return cast(torch.nn.Module, network.eval())

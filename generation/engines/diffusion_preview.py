@@ -11,7 +11,7 @@ from diffusers import AutoencoderTiny
 
 from generation.engines.errors import CheckpointError
 from generation.engines.fragments import Pixels
-from generation.engines.inspection import read_json
+from generation.engines.reading import read_json
 
 PREVIEW_FILE = "preview.json"
 Decode = Callable[[torch.Tensor], torch.Tensor]
@@ -30,7 +30,7 @@ class Previewer:
         if isinstance(pipeline.vae, AutoencoderTiny):
             return cls(decode)
         if (folder / PREVIEW_FILE).is_file():
-            return cls(_linear(*_read_map(folder / PREVIEW_FILE)))
+            return cls(_linear(*_read_map(folder / PREVIEW_FILE, int(pipeline.vae.config.latent_channels))))
         return cls(_linear(*fit_map(decode, pipeline.vae)))
 
     @torch.inference_mode()
@@ -72,11 +72,13 @@ def _linear(matrix: torch.Tensor, bias: torch.Tensor) -> Decode:
     return decode
 
 
-def _read_map(file: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def _read_map(file: Path, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
     values = read_json(file)
     try:
-        matrix = torch.tensor(values["matrix"], dtype=torch.float32).reshape(-1, 3)
+        matrix = torch.tensor(values["matrix"], dtype=torch.float32).reshape(channels, 3)
         bias = torch.tensor(values["bias"], dtype=torch.float32).reshape(3)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{file.parent.name}/{file.name} is no map from latents to colours.") from error
+        raise CheckpointError(
+            f"{file.parent.name}/{file.name} is no map from {channels} latent channels to colours.", hint="Remove it."
+        ) from error
     return matrix, bias

@@ -9,6 +9,11 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 
+# kinds of notes that others wait for
+LOADING = "memory.loading"
+LOADED = "memory.load"
+PURGED = "memory.purge"
+
 
 class Kind(StrEnum):
     """fragment: a rectangle with its place; preview: a whole picture, replaced by the next; final: the picture."""
@@ -47,6 +52,15 @@ class Fragment:
     def height(self) -> int:
         """In pixels of the array."""
         return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A sign of life without pixels: picture `index` of the batch has made `step` of `steps`."""
+
+    index: int
+    step: int
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ class Sampling:
 
     temperature: float
     guidance: float
-    top_k: int = 0
-    top_p: float = 1.0
 
     @property
     def guided(self) -> bool:
@@ -60,18 +58,5 @@ def choose(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator,
         scores = logits[1] + sampling.guidance * (logits[0] - logits[1])
     if sampling.temperature == 0:
         return first + int(scores.argmax())
-    chances = _narrow(scores / sampling.temperature, sampling).softmax(-1)
+    chances = (scores / sampling.temperature).softmax(-1)
     return first + int(torch.multinomial(chances, 1, generator=generator))
-
-
-def _narrow(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Leave only the top_k likeliest codes, and of those the fewest that hold top_p of the chance."""
-    if 0 < sampling.top_k < len(scores):
-        least = scores.topk(sampling.top_k).values[-1]
-        scores = scores.masked_fill(scores < least, -torch.inf)
-    if sampling.top_p < 1:
-        ordered, places = scores.sort(descending=True)
-        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-        scores = scores.clone()
-        scores[places[before >= sampling.top_p]] = -torch.inf
-    return scores

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from generation.engines.errors import CheckpointError
-from generation.engines.inspection import read_json
+from generation.engines.reading import AGAIN, read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _first(given: int | None, fallback: int | None, meaning: str) -> int:
     for token in (given, fallback):
         if token is not None:
             return int(token)
-    raise CheckpointError(f"The checkpoint does not say which token means {meaning}.")
+    raise CheckpointError(f"The checkpoint does not say which token means {meaning}.", hint=AGAIN)
 
 
 def _chat_template(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str | None:

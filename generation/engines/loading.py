@@ -1,7 +1,7 @@
 """What both families do around reading weights: keep the libraries quiet, and turn their failures into ours."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -9,6 +9,7 @@ import torch
 
 from generation.engines.device import is_out_of_memory
 from generation.engines.errors import CheckpointError, EngineError
+from generation.engines.reading import AGAIN, machine_fault, unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +24,10 @@ def quiet(library: ModuleType) -> None:
 def unusable(name: str) -> Iterator[None]:
     """Whatever goes wrong while foreign files are read means that the checkpoint is unusable: CheckpointError.
 
-    The traceback is dropped, because it keeps tensors alive. Memory errors pass.
+    Only around reading, never around the device: this error switches a checkpoint off for everybody. The traceback is
+    dropped, because it keeps tensors alive. Memory errors pass; what the machine lacks is FilesUnavailableError.
     """
-    reason = None
+    reason = fault = None
     try:
         yield
     except EngineError:
@@ -34,10 +36,21 @@ def unusable(name: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         logger.warning("%s could not be loaded", name, exc_info=True)
+        fault = machine_fault(error)
         error.__traceback__ = None
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
+    if fault:
+        raise unavailable(name, fault)
     if reason:
-        raise CheckpointError(f"{name} could not be loaded: {reason}", hint="Fetch the checkpoint again.")
+        raise CheckpointError(f"{name} could not be loaded: {reason}", hint=AGAIN)
+
+
+def require_complete(part: str, missing: Collection[str]) -> None:
+    """Raises CheckpointError when weights have no value in the files: they would be random, or nothing at all."""
+    if missing:
+        raise CheckpointError(
+            f"The weights of {part} lack {len(missing)} tensors, {min(missing)} among them.", hint=AGAIN
+        )
 
 
 def bytes_of(modules: Iterable[torch.nn.Module]) -> int:

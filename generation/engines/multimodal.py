@@ -2,22 +2,28 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+import torch
 import transformers
 from transformers import AutoTokenizer, JanusForConditionalGeneration, PreTrainedTokenizerBase
 
 from generation.engines.base import CancelToken
+from generation.engines.checkpoint_files import variant_of
 from generation.engines.decoder import JanusDecoder, MosaicDecoder, Patch, StreamingDecoder
 from generation.engines.device import Device
 from generation.engines.errors import CheckpointError
-from generation.engines.fragments import Fragment, Kind, Note
-from generation.engines.inspection import MOSAIC_FILE, CheckpointFacts, inspect_checkpoint, require_drawable
+from generation.engines.fragments import Fragment, Kind, Note, Step
+from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, require_drawable
 from generation.engines.janus_loop import Sampling, draw_codes
 from generation.engines.janus_prompt import Prompt, PromptWriter
-from generation.engines.loading import bytes_of, quiet, unusable
-from generation.engines.mosaic import Mosaic
-from generation.engines.params import Capability, CheckpointSpec, GenerationParams
+from generation.engines.loading import bytes_of, quiet, require_complete, unusable
+from generation.engines.mosaic import LAYOUT_FILE, Mosaic
+from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.precision import choose_dtype
+from generation.engines.reading import AGAIN
+
+SHORTEST = 16  # positions for words below which no prompt is worth drawing
 
 
 class MultimodalEngine:
@@ -25,7 +31,6 @@ class MultimodalEngine:
 
     def __init__(self, spec: CheckpointSpec) -> None:
         self.spec = spec
-        self.capabilities: frozenset[Capability] = frozenset({"text_to_image"})
         self._device: Device | None = None
         self._facts: CheckpointFacts | None = None
         self._network: JanusForConditionalGeneration | None = None
@@ -38,15 +43,17 @@ class MultimodalEngine:
         facts = inspect_checkpoint(folder)
         if facts.family != "multimodal":
             raise CheckpointError(f"{self.spec.name} is of the family {facts.family}, not multimodal.")
-        with device.memory_errors(f"loading {self.spec.name}"), unusable(self.spec.name):
-            network, tokenizer = _read(folder, device, facts)
-            self._mosaic = Mosaic.load(folder) if (folder / MOSAIC_FILE).is_file() else None
-        self._network, self._device, self._facts = network, device, facts
-        self.capabilities = frozenset(facts.capabilities)
-        longest = network.config.text_config.max_position_embeddings - self._decoder().tokens
-        self._writer = PromptWriter(folder, tokenizer, network.generation_config, longest)
+        with device.memory_errors(f"loading {self.spec.name}"):
+            with unusable(self.spec.name):
+                network = _read(folder, choose_dtype(device))
+                self._mosaic = Mosaic.load(folder) if (folder / LAYOUT_FILE).is_file() else None
+                decoder = _decoder(network, self._mosaic)
+                _require_fit(self.spec.name, network, decoder, facts)
+                self._writer = _writer(folder, network, decoder)
+            self._network = network.to(device.torch)
+        self._device, self._facts = device, facts
 
-    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note]:
+    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step]:
         """Fragments of each picture, then its final. Raises EngineError."""
         if self._device is None or self._facts is None or self._writer is None:
             raise CheckpointError(f"{self.spec.name} is not loaded.")
@@ -69,12 +76,13 @@ class MultimodalEngine:
 
     def _draw(
         self, prompt: Prompt, sampling: Sampling, seed: int, index: int, cancel: CancelToken
-    ) -> Iterator[Fragment]:
+    ) -> Iterator[Fragment | Step]:
         """One picture."""
-        device, decoder, sequence, step = self._device, self._decoder(), 0, 0
-        assert device is not None  # noqa: S101 generate has seen to it
+        device, network, sequence, step = self._device, self._network, 0, 0
+        assert device is not None and network is not None  # noqa: S101 generate has seen to it
+        decoder = _decoder(network, self._mosaic)
         codes = draw_codes(
-            self._network,
+            network,
             prompt.rows,
             sampling,
             device.generator(seed),
@@ -83,6 +91,7 @@ class MultimodalEngine:
         )
         for step, code in enumerate(codes, start=1):
             cancel.raise_if_canceled()
+            yield Step(index, step, decoder.tokens)
             patch = decoder.feed(code)
             if patch is not None:
                 yield _fragment(Kind.FRAGMENT, patch, decoder, (index, sequence, step, seed))
@@ -90,11 +99,10 @@ class MultimodalEngine:
         whole = Patch(0, 0, decoder.final())
         yield _fragment(Kind.FINAL, whole, decoder, (index, 0, step, seed))
 
-    def _decoder(self) -> StreamingDecoder:
-        if self._mosaic is not None:
-            return MosaicDecoder(self._mosaic)
-        assert self._network is not None  # noqa: S101
-        return JanusDecoder(self._network.model.vqmodel)
+
+def _decoder(network: JanusForConditionalGeneration, mosaic: Mosaic | None) -> StreamingDecoder:
+    """A new one, for one picture."""
+    return JanusDecoder(network.model.vqmodel) if mosaic is None else MosaicDecoder(mosaic)
 
 
 def _fragment(kind: Kind, patch: Patch, decoder: StreamingDecoder, place: tuple[int, int, int, int]) -> Fragment:
@@ -121,20 +129,45 @@ def _sampling(params: GenerationParams, defaults: dict[str, float]) -> Sampling:
     )
 
 
-def _read(
-    folder: Path, device: Device, facts: CheckpointFacts
-) -> tuple[JanusForConditionalGeneration, PreTrainedTokenizerBase]:
-    """The network on its device, and its tokenizer; refuses a network of which parts are missing."""
+def _read(folder: Path, dtype: torch.dtype) -> JanusForConditionalGeneration:
+    """The network, in RAM still; refuses one of which parts are missing."""
     quiet(transformers)
     network, report = JanusForConditionalGeneration.from_pretrained(
         folder,
-        dtype=choose_dtype(device),
+        dtype=dtype,
         use_safetensors=True,
         local_files_only=True,
-        variant=facts.variant,
+        variant=variant_of(folder),
         output_loading_info=True,
     )
-    if report["missing_keys"]:
-        raise CheckpointError(f"The weights lack {len(report['missing_keys'])} parts of the network.")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return network.eval().to(device.torch), tokenizer
+    require_complete(folder.name, report["missing_keys"])
+    return network.eval()
+
+
+def _require_fit(
+    name: str, network: JanusForConditionalGeneration, decoder: StreamingDecoder, facts: CheckpointFacts
+) -> None:
+    """Raises CheckpointError when the network, its codes and its decoder are not made for each other."""
+    codes = network.config.vq_config.num_embeddings
+    most = max(decoder.allowed(position).stop for position in (0, decoder.tokens - 1))
+    positions = network.config.text_config.max_position_embeddings
+    if most > codes:
+        raise CheckpointError(f"{name} has a mosaic of {most} codes for a network of {codes}.", hint=AGAIN)
+    if decoder.tokens + SHORTEST > positions:
+        raise CheckpointError(
+            f"{name} cannot hold a picture: {decoder.tokens} codes and a prompt need more than {positions} positions.",
+            hint=AGAIN,
+        )
+    if (decoder.width, decoder.height) not in facts.sizes:
+        raise CheckpointError(f"{name} draws {decoder.width}x{decoder.height}, but its config says else.", hint=AGAIN)
+
+
+def _writer(folder: Path, network: JanusForConditionalGeneration, decoder: StreamingDecoder) -> PromptWriter:
+    """Tried out at once: a broken template or a foreign token shall be found before anybody waits for a picture."""
+    tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    longest = network.config.text_config.max_position_embeddings - decoder.tokens
+    writer = PromptWriter(folder, tokenizer, network.generation_config, longest)
+    highest = int(writer.write("a picture", guided=True).rows.max())
+    if highest >= network.config.text_config.vocab_size:
+        raise CheckpointError(f"{folder.name} has a token {highest} that its network does not know.", hint=AGAIN)
+    return writer

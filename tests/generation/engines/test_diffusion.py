@@ -1,21 +1,28 @@
 """The diffusion engine on a tiny real StableDiffusionPipeline."""
 
 import io
+import json
 import shutil
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from generation.engines.base import CancelToken, Engine
+from generation.engines.device import Device, works
 from generation.engines.errors import CanceledError, CheckpointError, InvalidNumbersError, InvalidParamsError
-from generation.engines.fragments import Fragment, Kind, Note
-from generation.engines.params import GenerationParams
+from generation.engines.factory import create_engine
+from generation.engines.fragments import Fragment, Kind, Note, Step
+from generation.engines.params import CheckpointSpec, GenerationParams
 from tests.generation.engines import tiny
-from tests.generation.engines.drawing import PROMPT, draw, finals, loaded, poison, same
+from tests.generation.engines.drawing import PROMPT, draw, finals, loaded, lose, poison, same
 
+ROOT = Path(__file__).resolve().parents[3]
 EDGE = 32
 STEPS = 6
 
@@ -120,7 +127,7 @@ def test_nobody_listening_ends_the_drawing(engine: Engine) -> None:
     passes: list[int] = []
     hook = engine._pipelines["text_to_image"].unet.register_forward_hook(lambda *_: passes.append(1))
     drawing = engine.generate(GenerationParams(PROMPT, EDGE, EDGE, 7, steps=150), CancelToken())
-    assert isinstance(next(drawing), Fragment)
+    assert isinstance(next(drawing), Step)
     drawing.close()
     hook.remove()
     assert len(passes) < 150
@@ -142,16 +149,65 @@ def test_every_kind_of_prediction_ends_where_its_previews_do(prediction: str, tm
 
 
 def test_a_large_decoder_gets_linear_previews(tmp_path: Path) -> None:
-    engine = loaded(tiny.save_diffusion(tmp_path / "large", large_decoder=True), "diffusion")
+    folder = tiny.save_diffusion(tmp_path / "large", large_decoder=True)
+    engine = loaded(folder, "diffusion")
     *previews, final = draw(engine, EDGE, steps=4)
     assert [preview.pixels.shape for preview in previews] == [(8, 8, 3)] * 4
     assert final.pixels.shape == (EDGE, EDGE, 3)
+    (folder / "preview.json").write_text(json.dumps({"matrix": [[1, 0, 0]] * 3, "bias": [0, 0, 0]}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"large/preview\.json is no map from 4 latent channels"):
+        loaded(folder, "diffusion")
 
 
 def test_a_flow_transformer_draws_too(tmp_path: Path) -> None:
     engine = loaded(tiny.save_flow(tmp_path / "flow"), "diffusion")
     *previews, final = draw(engine, EDGE, steps=4)
     assert len(previews) == 4 and final.pixels.shape == (EDGE, EDGE, 3)
+
+
+@pytest.mark.parametrize(
+    ("part", "file", "name"),
+    [
+        ("text_encoder", "model", "encoder.layers.0.mlp.fc1.weight"),
+        ("unet", "diffusion_pytorch_model", "conv_in.weight"),
+        ("vae", "diffusion_pytorch_model", "decoder.layers.0.weight"),
+    ],
+)
+def test_weights_that_are_missing_are_an_error(
+    part: str, file: str, name: str, diffusion_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(diffusion_folder, tmp_path / "thin")
+    lose(folder / part / f"{file}.safetensors", name)
+    with pytest.raises(CheckpointError, match=f"The weights of {part} lack 1 tensors, .* among them"):
+        loaded(folder, "diffusion")
+
+
+def test_a_device_that_fails_says_nothing_about_the_checkpoint(diffusion_folder: Path) -> None:
+    device = Device("cpu")
+    device.torch = torch.device("xpu")
+    if works("xpu"):  # type: ignore[arg-type]
+        pytest.skip("this one works here")
+    engine = create_engine(CheckpointSpec("tiny", str(diffusion_folder), "diffusion"))
+    with pytest.raises(AssertionError, match="XPU"):
+        engine.load(device)
+
+
+def test_a_machine_without_descriptors_says_nothing_about_the_checkpoint(diffusion_folder: Path) -> None:
+    """In a process of its own: the limit is everybody's."""
+    code = (
+        "import resource, sys\n"
+        "from generation.engines import diffusion, device, errors, params\n"
+        "engine = diffusion.DiffusionEngine(params.CheckpointSpec('tiny', sys.argv[1], 'diffusion'))\n"
+        "facts = diffusion.inspect_checkpoint(sys.argv[1])\n"
+        "if sys.argv[2] == 'libraries': diffusion.inspect_checkpoint = lambda folder: facts\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "try: engine.load(device.Device('cpu'))\n"
+        "except errors.FilesUnavailableError as error: print(error.message)\n"
+    )
+    for step in ("inspection", "libraries"):
+        line = [sys.executable, "-c", code, str(diffusion_folder), step]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert "could not be read just now: Too many open files" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("part", ["unet", "vae"])

@@ -2,6 +2,7 @@
 
 import shutil
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from generation.engines.errors import CanceledError, CheckpointError, InvalidNum
 from generation.engines.fragments import Kind, Note
 from generation.engines.janus_loop import Sampling, choose, draw_codes
 from generation.engines.params import GenerationParams
-from tests.generation.engines.drawing import PROMPT, draw, finals, loaded, poison, same
+from tests.generation.engines import tiny
+from tests.generation.engines.drawing import PROMPT, change, draw, finals, loaded, lose, poison, same
 
 JANUS, MOSAIC = 16, 32  # edges in pixels
 
@@ -104,13 +106,6 @@ def test_codes_are_chosen_among_those_allowed() -> None:
     assert choose(logits, Sampling(0, 1), torch.Generator(), slice(1, 3)) == 2
 
 
-def test_top_k_and_top_p_leave_only_the_likeliest() -> None:
-    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
-    for sampling in (Sampling(1, 1, top_k=1), Sampling(1, 1, top_p=0.1)):
-        drawn = {choose(logits, sampling, torch.Generator().manual_seed(s), slice(0, 4)) for s in range(20)}
-        assert drawn == {0}
-
-
 def test_cancel_stops_before_the_next_code(mosaic: Engine) -> None:
     cancel, passes = CancelToken(), []
 
@@ -156,6 +151,57 @@ def test_a_folder_that_broke_is_a_clear_error(mosaic_folder: Path, tmp_path: Pat
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="damaged"):
         loaded(folder, "multimodal")
+
+
+def test_weights_that_are_missing_are_an_error(mosaic_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(mosaic_folder, tmp_path / "thin")
+    lose(folder / "model.safetensors", "model.language_model.layers.1.mlp.up_proj.weight")
+    with pytest.raises(CheckpointError, match=r"The weights of thin lack 1 tensors, .*up_proj\.weight among them"):
+        loaded(folder, "multimodal")
+
+
+def break_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{% for %}", encoding="utf-8")
+
+
+def raise_from_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('no pictures here') }}", encoding="utf-8")
+
+
+def add_a_foreign_token(folder: Path) -> None:
+    change(folder / "generation_config.json", generation_kwargs={"boi_token_id": 4000})
+
+
+def grow_the_mosaic(folder: Path) -> None:
+    tiny.mosaic(tiles=40).save(folder)
+
+
+def widen_the_mosaic(folder: Path) -> None:
+    tiny.mosaic(grid=(10, 10)).save(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (break_template, "could not be loaded"),
+        (raise_from_template, "no pictures here"),
+        (add_a_foreign_token, "token 4000 that its network does not know"),
+        (grow_the_mosaic, "mosaic of 44 codes for a network of 24"),
+        (widen_the_mosaic, "need more than 89 positions"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_when_it_is_loaded(
+    damage: Callable[[Path], None], reason: str, mosaic_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(mosaic_folder, tmp_path / "unfit")
+    damage(folder)
+    with pytest.raises(CheckpointError, match=reason):
+        loaded(folder, "multimodal")
+
+
+def test_a_decoder_of_another_size_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="draws 16x16, but its config says else"):
+        loaded(tiny.save_janus(tmp_path, patch=4), "multimodal")
 
 
 def test_the_wrong_family_is_refused(mosaic_folder: Path) -> None:
