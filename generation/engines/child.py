@@ -48,7 +48,8 @@ class Child:
         self._over = threading.Event()
         self._refusal: EngineError | None = None
         self._broken: ProtocolError | None = None
-        self._killed = False
+        self._fate = ""  # why we ended it ourselves
+        self._left = threading.Event()  # nobody takes frames any more
         self._listener = threading.Thread(target=self._listen, name=f"room-{self.pid}", daemon=True)
         self._listener.start()
 
@@ -83,7 +84,8 @@ class Child:
             return self._refusal
         if self._broken is not None:
             return self._broken
-        return RoomError(_words(self._process.poll(), killed=self._killed), hint="The next request gets a fresh room.")
+        reason = self._fate or _words(self._process.poll())
+        return RoomError(reason, hint="The next request gets a fresh room.")
 
     def say(self, frame: Frame) -> None:
         """Send, when it still listens and reads; a lost word is no error."""
@@ -92,13 +94,14 @@ class Child:
 
     def kill(self) -> None:
         """End it and everything it started, at once. Harmless when repeated."""
-        self._killed = self._killed or self._process.poll() is None
-        _kill_group(self._process)
+        self._left.set()
+        self._end("The engine room was stopped while it worked.")
         if threading.current_thread() is not self._listener:
             self._listener.join(GRACE_SECONDS * 2)
 
     def close(self) -> None:
         """Say goodbye, then kill what does not leave."""
+        self._left.set()
         self.say(Frame(Message.BYE))
         self._over.wait(GRACE_SECONDS)
         self.kill()
@@ -124,15 +127,24 @@ class Child:
             self._keep(frame)
 
     def _keep(self, frame: Frame) -> None:
-        while self._process.poll() is None:
+        """Even when the process has ended: its last word may be the reason."""
+        while True:
             with contextlib.suppress(Full):
                 return self._frames.put(frame, timeout=0.5)
+            if self._left.is_set():
+                return None
+
+    def _end(self, fate: str) -> None:
+        """Kill it; `fate` is the reason unless it had ended by itself, or for another reason of ours."""
+        if self._process.poll() is None:
+            self._fate = self._fate or fate
+        _kill_group(self._process)
 
     def _bury(self) -> None:
         try:
             self._process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            _kill_group(self._process)
+            self._end("The engine room hung up and was ended.")
             self._process.wait()
         self.channel.close()
         self._over.set()
@@ -170,9 +182,7 @@ def _kill_group(process: "subprocess.Popen[bytes]") -> None:
         process.kill()
 
 
-def _words(code: int | None, *, killed: bool) -> str:
-    if killed:
-        return "The engine room was stopped while it worked."
+def _words(code: int | None) -> str:
     if code is None:
         return "The engine room does not answer any more."
     if code >= 0:

@@ -13,16 +13,28 @@ from types import TracebackType
 from typing import Self
 
 from generation.engines.child import Child
-from generation.engines.errors import CanceledError, EngineError, RoomStalledError
-from generation.engines.fragments import Note
+from generation.engines.errors import CanceledError, EngineError, InvalidParamsError, RoomStalledError
+from generation.engines.fragments import LOADED as LOADED
+from generation.engines.fragments import LOADING, Note, Step
 from generation.engines.params import CheckpointSpec, GenerationParams
-from generation.engines.protocol import EncodedFragment, Figures, Frame, Message, RoomStatus, error_of, note_of
+from generation.engines.protocol import (
+    FRAME_LIMIT,
+    EncodedFragment,
+    Figures,
+    Frame,
+    Message,
+    ProtocolError,
+    RoomStatus,
+    error_of,
+    note_of,
+    step_of,
+)
 
-LOADING = "memory.loading"
-LOADED = "memory.load"
 TICK_SECONDS = 0.25
+MEGABYTE = 1024 * 1024
 
 Tick = Callable[[], None]
+Stepped = Callable[[Step], None]
 Reply = EncodedFragment | Note | Figures
 
 
@@ -48,13 +60,15 @@ class RoomSettings:
 class _Patience:
     """Watches the clock and the wish to cancel for one conversation; `tick` is called now and then."""
 
-    def __init__(self, settings: RoomSettings, tick: Tick | None) -> None:
+    def __init__(self, settings: RoomSettings, tick: Tick | None, stepped: Stepped | None = None) -> None:
+        self.stepped = stepped
         self.canceled = False  # set by any thread
         self.hopeless = False  # waiting longer makes no sense
         self.over = False  # the room gave its last answer
         self._settings = settings
         self._tick = tick
         self._ticked = 0.0
+        self._told = False
         self._cancel_until: float | None = None
         self._limit = settings.load_seconds
         self.progress()
@@ -65,9 +79,9 @@ class _Patience:
         self._deadline = time.monotonic() + self._limit
 
     def tell_cancel(self, say: Callable[[], None]) -> None:
-        """Once; from then on the room has `cancel_seconds`."""
-        if self.canceled and self._cancel_until is None:
-            self._cancel_until = time.monotonic() + self._settings.cancel_seconds
+        """Once."""
+        if self.canceled and not self._told:
+            self._told = True
             say()
 
     def check(self) -> None:
@@ -76,6 +90,8 @@ class _Patience:
         if self._tick is not None and now - self._ticked >= TICK_SECONDS:
             self._ticked = now
             self._tick()
+        if self.canceled and self._cancel_until is None:  # from now on the room has so long to obey
+            self._cancel_until = now + self._settings.cancel_seconds
         if self._cancel_until is not None and now > self._cancel_until:
             self.hopeless = True
             raise CanceledError("Canceled; the engine room did not stop by itself and was ended.")
@@ -109,23 +125,35 @@ class RoomClient:
         """Open a room unless one is open; returns when it is ready. Raises DeviceError, RoomError."""
         if status := self.status():
             return status
-        with self._my_turn():
-            child = self._open(_Patience(self.settings, tick))
+        patience = _Patience(self.settings, tick)
+        with self._my_turn(patience):
+            child = self._open(patience)
         if child.status is None:
             raise child.death()
         return child.status
 
     def generate(
-        self, spec: CheckpointSpec, params: GenerationParams, *, tick: Tick | None = None
+        self,
+        spec: CheckpointSpec,
+        params: GenerationParams,
+        *,
+        tick: Tick | None = None,
+        stepped: Stepped | None = None,
     ) -> Iterator[EncodedFragment | Note | Figures]:
         """Notes and fragments as they come, finals among them, the figures last. Raises EngineError.
 
-        `tick` is called at least twice a second while waiting; what it raises ends the wish. Leaving the iterator
-        early cancels.
+        `tick` is called at least twice a second while waiting, `stepped` at most once a second with how far a picture
+        is; what they raise ends the wish. Leaving the iterator early cancels.
         """
-        self._patience = patience = _Patience(self.settings, tick)
+        body = params.source or b""
+        if len(body) > FRAME_LIMIT:
+            raise InvalidParamsError(
+                f"The picture to start from has {len(body) // MEGABYTE} MB; {FRAME_LIMIT // MEGABYTE} MB is the most.",
+                hint="Hand in a smaller one.",
+            )
         header = {"spec": asdict(spec), "params": params.to_header()}
-        return self._converse(patience, Frame(Message.GENERATE, next(self._numbers), header, params.source or b""))
+        frame = Frame(Message.GENERATE, next(self._numbers), header, body)
+        return self._converse(_Patience(self.settings, tick, stepped), frame)
 
     def cancel(self) -> None:
         """Stop what is drawn now, if anything is. The room has `cancel_seconds` to obey before it is killed."""
@@ -156,7 +184,7 @@ class RoomClient:
             child.close()
 
     def _converse(self, patience: _Patience, frame: Frame) -> Iterator[Reply]:
-        with self._my_turn():
+        with self._my_turn(patience):
             child = self._open(patience)
             try:
                 self._say(child, frame, patience)
@@ -165,12 +193,14 @@ class RoomClient:
                 self._part(child, frame.number, patience)
 
     @contextmanager
-    def _my_turn(self) -> Iterator[None]:
+    def _my_turn(self, patience: _Patience) -> Iterator[None]:
         if not self._turn.acquire(blocking=False):
             raise RoomBusyError("The engine room works for somebody else.", hint="Wait until it has finished.")
+        self._patience = patience  # not earlier: who is refused must not take the cancel of who is drawing
         try:
             yield
         finally:
+            self._patience = None
             self._turn.release()
 
     def _open(self, patience: _Patience) -> Child:
@@ -191,12 +221,22 @@ class RoomClient:
         return child
 
     def _say(self, child: Child, frame: Frame, patience: _Patience) -> None:
+        patience.hopeless = True  # as long as half a frame is on its way, nothing else can be said
         try:
             child.channel.send(frame, waiting=patience.check)
         except OSError as error:
             raise child.death() from error
+        patience.hopeless = False
 
     def _replies(self, child: Child, number: int, patience: _Patience) -> Iterator[Reply]:
+        """Raises ProtocolError when an answer cannot be read; then the room cannot be trusted with another wish."""
+        try:
+            yield from self._listen(child, number, patience)
+        except ProtocolError:
+            patience.hopeless, patience.over = True, False
+            raise
+
+    def _listen(self, child: Child, number: int, patience: _Patience) -> Iterator[Reply]:
         while True:
             patience.tell_cancel(lambda: child.say(Frame(Message.CANCEL, number)))
             frame = child.next_frame(TICK_SECONDS)
@@ -221,6 +261,9 @@ class RoomClient:
             raise error_of(frame)
         if frame.type is Message.DONE:
             return Figures.from_frame(frame) if frame.header else None
+        if frame.type is Message.STEP:
+            step = step_of(frame)
+            return None if patience.stepped is None else patience.stepped(step)
         note = note_of(frame)
         if note.kind in (LOADING, LOADED):
             settings = self.settings
@@ -229,8 +272,6 @@ class RoomClient:
 
     def _part(self, child: Child, number: int, patience: _Patience) -> None:
         """Leave the room ready for the next conversation, or dead."""
-        if self._patience is patience:
-            self._patience = None
         if patience.over or not child.alive:
             return
         until = time.monotonic() + (0 if patience.hopeless else self.settings.cancel_seconds)

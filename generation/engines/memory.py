@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from generation.engines.base import Engine
 from generation.engines.errors import DeviceMemoryError, EngineError
 from generation.engines.factory import create_engine
-from generation.engines.fragments import Note
+from generation.engines.fragments import LOADED, LOADING, PURGED, Note
 from generation.engines.params import CheckpointSpec
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOADING = "memory.loading"
-LOAD = "memory.load"
-PURGE = "memory.purge"
 MEBIBYTE = 1024 * 1024
 
 
@@ -73,7 +70,7 @@ class MemoryManager:
         finally:
             entry.leases -= 1
             if not sound:
-                self._drop(entry)
+                self._evict([entry], "it failed unexpectedly")
 
     def purge(self, reason: str) -> int:
         """Forget every checkpoint that nobody uses; the bytes that came free."""
@@ -126,7 +123,7 @@ class MemoryManager:
         entry = Resident(spec, engine, engine.size_bytes())
         self._entries.append(entry)
         self._list()
-        self._report(LOAD, f"Loaded {spec.name}", before, time.perf_counter() - began, checkpoint=spec.name)
+        self._report(LOADED, f"Loaded {spec.name}", before, time.perf_counter() - began, checkpoint=spec.name)
         return entry
 
     def _evict(self, leaving: list[Resident], reason: str) -> int:
@@ -138,7 +135,7 @@ class MemoryManager:
         self.device.purge()
         names = [entry.spec.name for entry in leaving]
         message = f"Unloaded {', '.join(names)}: {reason}"
-        return self._report(PURGE, message, before, time.perf_counter() - began, checkpoints=names)
+        return self._report(PURGED, message, before, time.perf_counter() - began, checkpoints=names)
 
     def _drop(self, entry: Resident) -> None:
         self._entries.remove(entry)

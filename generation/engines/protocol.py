@@ -13,15 +13,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from threading import Lock
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_origin, get_type_hints
 
 from generation.engines.errors import EngineError, RoomError
-from generation.engines.fragments import Kind, Note
+from generation.engines.fragments import Kind, Note, Step
 
 T = TypeVar("T")
 
 MAGIC = b"TR"
-VERSION = 1
+VERSION = 2
 HEAD = struct.Struct("!2sBBII")  # magic, version, type, bytes of the header, bytes of the body
 HEADER_LIMIT = 1024 * 1024
 FRAME_LIMIT = 64 * 1024 * 1024
@@ -59,6 +59,7 @@ class Message(IntEnum):
     DONE = 18
     FAILED = 19
     STATUS = 20
+    STEP = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +142,21 @@ class RoomStatus:
     @classmethod
     def from_frame(cls, frame: Frame) -> Self:
         """The reverse. Raises ProtocolError for anything else."""
-        resident = tuple((str(name), int(size)) for name, size in frame.header.get("resident", ()))
+        try:
+            resident = tuple((str(name), int(size)) for name, size in frame.header.get("resident", ()))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ProtocolError(f"A frame is no {cls.__name__}: {error}.") from error
         return _build(cls, {**frame.header, "resident": resident})
 
 
 def note_of(frame: Frame) -> Note:
     """The note in a NOTE frame."""
     return _build(Note, frame.header)
+
+
+def step_of(frame: Frame) -> Step:
+    """The step in a STEP frame."""
+    return _build(Step, frame.header)
 
 
 def error_header(error: EngineError) -> dict[str, Any]:
@@ -215,11 +224,6 @@ class Channel:
         """Wait until something can be received (the end counts), at most `seconds`."""
         return _ready(self._sock, selectors.EVENT_READ, seconds)
 
-    def shut(self) -> None:
-        """End both directions; wakes a thread that receives."""
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-
     def close(self) -> None:
         """Give the descriptor back. Call after the receiving thread has ended."""
         self._sock.close()
@@ -246,10 +250,11 @@ class Channel:
 
 
 def _ready(sock: socket.socket, event: int, seconds: float) -> bool:
-    if sock.fileno() < 0:
-        raise ConnectionAbortedError("The channel was closed.")
     with selectors.DefaultSelector() as selector:
-        selector.register(sock, event)
+        try:
+            selector.register(sock, event)
+        except ValueError as error:  # another thread has closed it, perhaps just now
+            raise ConnectionAbortedError("The channel was closed.") from error
         return bool(selector.select(seconds))
 
 
@@ -257,7 +262,7 @@ def _frame(kind: int, header: bytes, body: bytes) -> Frame:
     try:
         values = json.loads(header)
         return Frame(Message(kind), int(values.pop("number")), values, body)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ProtocolError(f"A frame of type {kind} cannot be read: {error}.") from error
 
 
@@ -278,9 +283,19 @@ def _kind(value: object) -> Kind:
 
 def _build(cls: type[T], values: dict[str, Any]) -> T:
     try:
-        return cls(**values)
+        built = cls(**values)
     except TypeError as error:
         raise ProtocolError(f"A frame is no {cls.__name__}: {error}.") from error
+    for name, kinds in _kinds(cls).items():
+        if not isinstance(getattr(built, name), kinds):
+            raise ProtocolError(f"A frame is no {cls.__name__}: its {name} is a {type(getattr(built, name)).__name__}.")
+    return built
+
+
+def _kinds(cls: type) -> dict[str, tuple[type, ...]]:
+    """What each field must be an instance of. JSON writes 2.0 as it likes, so a whole number is a float too."""
+    kinds = {name: get_origin(hint) or hint for name, hint in get_type_hints(cls).items()}
+    return {name: (int, float) if kind is float else (kind,) for name, kind in kinds.items()}
 
 
 def _descendants(cls: type[EngineError]) -> list[type[EngineError]]:

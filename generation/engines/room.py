@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, NoReturn
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NoReturn
 from generation.engines.base import CancelToken
 from generation.engines.encoding import encode
 from generation.engines.errors import CanceledError, DeviceMemoryError, EngineError
-from generation.engines.fragments import Fragment, Kind, Note
-from generation.engines.memory import LOAD, MemoryManager
+from generation.engines.fragments import LOADED, Fragment, Kind, Note, Step
+from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import Channel, EngineCrashedError, Figures, Frame, Message, ProtocolError, RoomStatus
 from generation.engines.protocol import error_header as header_of
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("generation.engines.room")
 
 HEARTBEAT_SECONDS = 2.0
+STEP_SECONDS = 1.0  # between two signs of progress; networks make up to hundreds of steps in that time
 PR_SET_PDEATHSIG = 1
 POISONED = 70  # exit code after a failure that leaves the device in doubt
 OFFLINE = {
@@ -57,6 +58,7 @@ class Wish:
     load_seconds: float = 0.0
     first_seconds: float = 0.0
     finals: set[int] = field(default_factory=set)
+    told: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -181,19 +183,26 @@ class Room:
                 return False
         return True
 
-    def _pass_on(self, item: Fragment | Note, wish: Wish) -> None:
+    def _pass_on(self, item: Fragment | Note | Step, wish: Wish) -> None:
         if isinstance(item, Note):
             return self._tell(item)
+        if item.index in wish.finals:  # drawn again after memory ran out; the client is told that all goes on
+            item = Step(item.index, item.step, item.steps)
+        if isinstance(item, Step):
+            return self._tell_step(item, wish)
         if item.kind is Kind.FINAL:
-            if item.index in wish.finals:  # drawn again after memory ran out
-                return None
             wish.finals.add(item.index)
         wish.first_seconds = wish.first_seconds or wish.seconds
         encoded = encode(item)
         return self._send(Frame(Message.EVENT, wish.number, encoded.to_header(), encoded.data))
 
+    def _tell_step(self, step: Step, wish: Wish) -> None:
+        if wish.seconds - wish.told >= STEP_SECONDS:
+            wish.told = wish.seconds
+            self._send(Frame(Message.STEP, wish.number, asdict(step)))
+
     def _tell(self, note: Note) -> None:
-        if note.kind == LOAD:
+        if note.kind == LOADED:
             self._wish.load_seconds += note.detail["seconds"]
         header = {"kind": note.kind, "message": note.message, "detail": note.detail}
         self._send(Frame(Message.NOTE, self._wish.number, header))

@@ -10,8 +10,8 @@ import torch
 from generation.engines.base import CancelToken, Engine
 from generation.engines.device import Device
 from generation.engines.errors import CanceledError, CheckpointError, DeviceMemoryError
-from generation.engines.fragments import Note
-from generation.engines.memory import LOAD, LOADING, PURGE, MemoryManager
+from generation.engines.fragments import LOADED, LOADING, PURGED, Note
+from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
 from tests.generation.engines import tiny
 
@@ -55,7 +55,7 @@ def test_what_is_resident_is_not_loaded_again(manager: MemoryManager, notes: lis
         assert draws(first)
     with manager.acquire(spec(folder)) as second:
         assert second is first
-    assert [note.kind for note in notes] == [LOADING, LOAD]
+    assert [note.kind for note in notes] == [LOADING, LOADED]
     [(name, size)] = manager.resident
     assert (name, size) == ("first", first.size_bytes())
     assert size > 0
@@ -67,7 +67,7 @@ def test_one_at_a_time_and_every_move_is_told(manager: MemoryManager, notes: lis
     with manager.acquire(spec(folder, "second")):
         assert first.size_bytes() == 0
         assert [name for name, _ in manager.resident] == ["second"]
-    assert [note.kind for note in notes] == [LOADING, LOAD, PURGE, LOADING, LOAD]
+    assert [note.kind for note in notes] == [LOADING, LOADED, PURGED, LOADING, LOADED]
     purge, load = notes[2], notes[4]
     assert purge.message == "Unloaded first: second is asked for"
     assert purge.detail["freed"] == purge.detail["before"] - purge.detail["after"]
@@ -110,13 +110,14 @@ def test_a_failed_load_leaves_nothing_and_the_next_one_works(
         assert draws(engine)
 
 
-def test_a_cancel_keeps_the_engine_a_crash_does_not(manager: MemoryManager, folder: Path) -> None:
+def test_a_cancel_keeps_the_engine_a_crash_does_not(manager: MemoryManager, notes: list[Note], folder: Path) -> None:
     with pytest.raises(CanceledError), manager.acquire(spec(folder)):
         raise CanceledError("Canceled.")
     assert len(manager.resident) == 1
     with pytest.raises(ZeroDivisionError), manager.acquire(spec(folder)):
         raise ZeroDivisionError
     assert manager.resident == ()
+    assert notes[-1].kind == PURGED and notes[-1].message == "Unloaded first: it failed unexpectedly"
 
 
 class NarrowDevice(Device):
@@ -158,7 +159,7 @@ def test_out_of_memory_is_purged_and_tried_once_more(notes: list[Note], folder: 
     with manager.acquire(spec(folder, "new")) as engine:
         assert draws(engine)
     assert [name for name, _ in manager.resident] == ["new"]
-    assert [note.kind for note in notes] == [LOADING, LOAD, LOADING, PURGE, LOADING, LOAD]
+    assert [note.kind for note in notes] == [LOADING, LOADED, LOADING, PURGED, LOADING, LOADED]
     assert notes[3].message == "Unloaded old: new did not fit"
 
 

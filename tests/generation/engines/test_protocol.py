@@ -17,6 +17,7 @@ from generation.engines.protocol import (
     FRAME_LIMIT,
     HEAD,
     HEADER_LIMIT,
+    VERSION,
     Channel,
     EncodedFragment,
     Figures,
@@ -29,6 +30,7 @@ from generation.engines.protocol import (
     error_of,
     note_of,
     pack,
+    step_of,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -96,6 +98,8 @@ def test_a_truncated_frame_is_told_as_such(pair: Pair, keep: int) -> None:
 
 
 HEADER = b'{"number":1}'
+DEEP = b"[" * 100_000
+ENDLESS = b'{"number":Infinity}'
 
 
 @pytest.mark.parametrize(
@@ -103,13 +107,15 @@ HEADER = b'{"number":1}'
     [
         (b"GET / HTTP/1.1\r\n\r\n", "began with b'GE'"),
         (HEAD.pack(b"TR", 99, Message.BYE, 0, 0), "version 99"),
-        (HEAD.pack(b"TR", 1, Message.BYE, HEADER_LIMIT + 1, 0), "above the limit"),
-        (HEAD.pack(b"TR", 1, Message.BYE, 2, FRAME_LIMIT + 1), "above the limit"),
-        (HEAD.pack(b"TR", 1, 200, len(HEADER), 0) + HEADER, "type 200 cannot be read"),
-        (HEAD.pack(b"TR", 1, Message.BYE, 4, 0) + b"nope", "cannot be read"),
-        (HEAD.pack(b"TR", 1, Message.BYE, 2, 0) + b"[]", "cannot be read"),
-        (HEAD.pack(b"TR", 1, Message.BYE, 2, 0) + b"{}", "cannot be read"),
-        (HEAD.pack(b"TR", 1, Message.BYE, 2, 0) + b"\xff\xfe", "cannot be read"),
+        (HEAD.pack(b"TR", VERSION, Message.BYE, HEADER_LIMIT + 1, 0), "above the limit"),
+        (HEAD.pack(b"TR", VERSION, Message.BYE, 2, FRAME_LIMIT + 1), "above the limit"),
+        (HEAD.pack(b"TR", VERSION, 200, len(HEADER), 0) + HEADER, "type 200 cannot be read"),
+        (HEAD.pack(b"TR", VERSION, Message.BYE, 4, 0) + b"nope", "cannot be read"),
+        (HEAD.pack(b"TR", VERSION, Message.BYE, 2, 0) + b"[]", "cannot be read"),
+        (HEAD.pack(b"TR", VERSION, Message.BYE, 2, 0) + b"{}", "cannot be read"),
+        (HEAD.pack(b"TR", VERSION, Message.BYE, 2, 0) + b"\xff\xfe", "cannot be read"),
+        (HEAD.pack(b"TR", VERSION, Message.BYE, len(DEEP), 0) + DEEP, "cannot be read"),
+        (HEAD.pack(b"TR", VERSION, Message.BYE, len(ENDLESS), 0) + ENDLESS, "cannot be read"),
     ],
 )
 def test_garbage_is_refused_in_words(pair: Pair, data: bytes, words: str) -> None:
@@ -155,6 +161,14 @@ def test_a_reader_that_sleeps_can_be_given_up(pair: Pair) -> None:
     assert not channel.offer(Frame(Message.STATUS)), "an offer never waits"
 
 
+def test_a_channel_that_another_thread_closed_is_told_as_such(pair: Pair) -> None:
+    channel, _ = pair
+    channel.close()
+    for use in (lambda: channel.readable(0), lambda: channel.offer(Frame(Message.BYE))):
+        with pytest.raises(ConnectionAbortedError, match="was closed"):
+            use()
+
+
 def test_fragments_figures_and_status_survive_the_way() -> None:
     fragment = EncodedFragment(Kind.FRAGMENT, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 2**62, b"webp")
     assert EncodedFragment.from_frame(Frame(Message.EVENT, 1, fragment.to_header(), b"webp")) == fragment
@@ -164,10 +178,29 @@ def test_fragments_figures_and_status_survive_the_way() -> None:
     assert RoomStatus.from_frame(Frame(Message.STATUS, 0, status.to_header())) == status
 
 
-@pytest.mark.parametrize("header", [{}, {"kind": "poem"}, {"kind": "final", "surplus": 1}])
+STATUS = RoomStatus(1, "cpu", (("a", 2),), 4, 5).to_header()
+FIGURES = Figures(0.5, 1.0, 2.0, 10, "cpu", "starter").to_dict()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {},
+        {"kind": "poem"},
+        {"kind": "final", "surplus": 1},
+        {**STATUS, "resident": 5},
+        {**STATUS, "resident": [["a"]]},
+        {**STATUS, "resident": [["a", "many"]]},
+        {**STATUS, "memory_used": "much"},
+        {**FIGURES, "load_seconds": None},
+        {**FIGURES, "checkpoint": 7},
+        {"kind": "note", "message": ["a"]},
+        {"index": 0, "step": "1", "steps": 2},
+    ],
+)
 def test_a_header_of_another_shape_is_refused(header: dict[str, object]) -> None:
     frame = Frame(Message.EVENT, 1, header)
-    for read in (EncodedFragment.from_frame, Figures.from_frame, RoomStatus.from_frame, note_of):
+    for read in (EncodedFragment.from_frame, Figures.from_frame, RoomStatus.from_frame, note_of, step_of):
         with pytest.raises(ProtocolError):
             read(frame)
 

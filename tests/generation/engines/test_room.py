@@ -22,7 +22,7 @@ from generation.engines.errors import (
     RoomError,
     RoomStalledError,
 )
-from generation.engines.memory import LOAD, LOADING, PURGE
+from generation.engines.fragments import LOADED, LOADING, PURGED
 from generation.engines.params import CheckpointSpec
 from generation.engines.protocol import EncodedFragment
 from tests.generation.engines import tiny
@@ -59,7 +59,7 @@ def first_fragment(replies: Iterator[object]) -> None:
 def test_it_draws_tells_and_counts(room: RoomClient, diffusion: CheckpointSpec, mosaic: CheckpointSpec) -> None:
     room.unload()
     first = draw(room, diffusion, wish(count=2, steps=4))
-    assert [note.kind for note in first.notes][-2:] == [LOADING, LOAD]
+    assert [note.kind for note in first.notes][-2:] == [LOADING, LOADED]
     assert [(final.index, final.seed) for final in first.finals] == [(0, 7), (1, 8)]
     assert len(first.fragments) == 8
     [figures] = first.figures
@@ -71,7 +71,7 @@ def test_it_draws_tells_and_counts(room: RoomClient, diffusion: CheckpointSpec, 
     assert [name for name, _ in status.resident] == ["tiny-diffusion"]
 
     second = draw(room, mosaic, wish())
-    assert [note.kind for note in second.notes] == [PURGE, LOADING, LOAD]
+    assert [note.kind for note in second.notes] == [PURGED, LOADING, LOADED]
     assert len(second.fragments) >= 8
     assert draw(room, mosaic, wish()).notes == [], "warm now"
     room.unload()

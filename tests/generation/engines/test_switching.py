@@ -7,9 +7,8 @@ import pytest
 
 import generation
 from generation.engines.client import RoomClient
-from generation.engines.fragments import Note
+from generation.engines.fragments import LOADED, Note
 from generation.engines.inspection import inspect_checkpoint
-from generation.engines.memory import LOAD
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import EncodedFragment
 from tests.generation.engines import tiny
@@ -36,7 +35,7 @@ def begin(room: RoomClient, spec: CheckpointSpec) -> int:
     loaded = False
     with closing(room.generate(spec, GenerationParams("a cat on white", width, height, 7, steps=1))) as replies:  # type: ignore[type-var]
         for reply in replies:
-            loaded = loaded or (isinstance(reply, Note) and reply.kind == LOAD)
+            loaded = loaded or (isinstance(reply, Note) and reply.kind == LOADED)
             if isinstance(reply, EncodedFragment):
                 break
     status = room.status()
