@@ -15,7 +15,7 @@ BALLAST = "ballast"
 def small_disk(at: Path, *, kilobytes: int) -> Iterator[Path]:
     """A file system of so many kilobytes, mounted at `at`. Skips where this process may not mount."""
     at.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(at)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k,mode=0700", "tmpfs", str(at)]
     if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("only root can mount a small file system, and not in every container")
     try:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -33,14 +34,14 @@ class ClusterProcess:
         """What it printed."""
         return self.data / "cluster.log"
 
-    def start(self) -> None:
+    def start(self, settings: str = "config.settings") -> None:
         """Start it and wait for the first beat of its worker."""
         before = self.beat()
         with self.log.open("ab") as log:
             self.parent = subprocess.Popen(
                 [sys.executable, "manage.py", "cluster"],
                 cwd=ROOT,
-                env=environment(self.data),
+                env={**environment(self.data), "DJANGO_SETTINGS_MODULE": settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -125,6 +126,16 @@ class ClusterProcess:
         row = row if attempt is None else row.filter(attempt=attempt)
         self.wait(row.exists, f"{request} in {states}, attempt {attempt}")
         return row.get()
+
+
+@contextlib.contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Hold the write lock of the cluster's database."""
+    connection = sqlite3.connect(data / "tessera.sqlite3", isolation_level=None, timeout=20)
+    with contextlib.closing(connection):
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
 
 
 def environment(data: Path) -> dict[str, str]:

@@ -12,12 +12,13 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
+from generation import storage
 from generation.cluster import CRASHED
 from generation.engines.mosaic import Mosaic
 from generation.models import Checkpoint, GenerationRequest, Image, Project
 from generation.services.checkpoints import checkpoint_register
 from generation.services.requests import request_cancel, request_submit
-from tests.generation.cluster import ROOT, ClusterProcess, database, environment
+from tests.generation.cluster import ROOT, ClusterProcess, database, environment, locked
 from tests.generation.engines.tiny import save_janus
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]  # generous: some machines are busy
@@ -84,6 +85,9 @@ def indices(request: GenerationRequest) -> list[int]:
 def assert_complete(request: GenerationRequest) -> None:
     """One set of pictures, and their files."""
     assert indices(request) == list(range(request.param("count")))
+    for image in Image.objects.filter(request=request):
+        assert storage.picture_path(image).stat().st_size == image.size_bytes
+        assert storage.thumb_path(image).exists()
 
 
 def test_faults_of_the_room_and_cancel_in_every_state(cluster: ClusterProcess, checkpoint: Checkpoint) -> None:
@@ -147,3 +151,33 @@ def test_faults_of_the_cluster_lose_nothing_and_leave_nobody(cluster: ClusterPro
     assert indices(unlucky) == []
     # django-q2 alone would replace the idle worker by one that never gets a task again
     assert cluster.killed(cluster.worker) == CRASHED
+
+    late = wish(checkpoint, count=1)
+    cluster.start()
+    cluster.wait_for(late, "loading", attempt=1)  # the room opens meanwhile
+    assert cluster.killed(cluster.worker) == CRASHED
+    cluster.start()
+    cluster.wait_for(late, "completed", attempt=2)
+    assert_complete(late)
+
+
+def test_a_kill_between_the_files_and_their_rows(cluster: ClusterProcess, checkpoint: Checkpoint) -> None:
+    cluster.stop()
+    cluster.start("tests.generation.hasty")
+    request = wish(checkpoint)
+    in_mid_picture(cluster, request)
+    before = set(pictures(cluster))
+    with locked(cluster.data):
+        cluster.wait(lambda: len(set(pictures(cluster)) - before) == PICTURES, "files of pictures")
+        request.refresh_from_db()
+        assert request.state == "running"
+        assert cluster.killed(cluster.worker) == CRASHED
+    cluster.start()
+    cluster.wait_for(request, "completed", attempt=2)
+    assert_complete(request)
+    assert len(set(pictures(cluster)) - before) == 2 * PICTURES  # the sweep takes those of the first attempt
+
+
+def pictures(cluster: ClusterProcess) -> list[Path]:
+    """Files that are written, whether they have rows or not."""
+    return [path.parent for path in (cluster.data / "media").rglob("thumb.webp")]
