@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import socket
 import sys
 import urllib.error
@@ -47,6 +48,8 @@ class Command(BaseCommand):
         """Prepare, start, wait until healthy, welcome, watch; end everybody in any case."""
         with only_supervisor(settings.DATA):
             require_free_port(settings.HOST, settings.PORT)
+            # Ctrl-C ends the preparation at once, also while SQLite waits for a lock; nothing is half done after it.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             administrator = self.prepare()
             supervisor = Supervisor(children=[web(), cluster()])
             try:
