@@ -1,7 +1,5 @@
 """What people type in the studio, read kindly. The service stays the judge; its refusals come back as form errors."""
 
-import errno
-import logging
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -10,7 +8,6 @@ from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.validators import MaxLengthValidator
-from django.db import OperationalError
 from django.db.models import QuerySet
 
 from accounts.models import User
@@ -20,7 +17,6 @@ from generation.models import Checkpoint, GenerationRequest, Image, Project, Upl
 from generation.services.requests import request_submit
 from generation.services.uploads import upload_store
 
-logger = logging.getLogger(__name__)
 Row = TypeVar("Row", Image, Upload)
 
 TOO_LONG = "This has %(show_value)s characters; %(limit_value)s is the most. Shorten it."
@@ -53,13 +49,6 @@ def fields_used(checkpoint: Checkpoint) -> set[str]:
     if "image_to_image" not in checkpoint.capabilities:
         used.discard("strength")
     return used
-
-
-def storage_sentence(error: OSError | OperationalError) -> str:
-    """Why something could not be kept, for the person."""
-    full = error.errno == errno.ENOSPC if isinstance(error, OSError) else "full" in str(error)
-    why = "The disk of the portal is full. Tell an operator." if full else "The portal is busy. Try again in a moment."
-    return f"{why} What you typed is still here."
 
 
 def _text(rows: int, **words: Any) -> forms.CharField:
@@ -155,7 +144,7 @@ class StudioForm(forms.Form):
 
     def clean_source_image(self) -> Image | None:
         """A picture that the person may see and that is not in the trash."""
-        return _source(Image.objects.visible_to(self.user).kept(), self.cleaned_data["source_image"])
+        return _source(Image.objects.readable_by(self.user).kept(), self.cleaned_data["source_image"])
 
     def clean_source_upload(self) -> Upload | None:
         """A picture that the person handed in."""
@@ -200,9 +189,6 @@ class StudioForm(forms.Form):
             )
         except TesseraError as error:
             self.add_error(_field_of(error), str(error))
-        except (OSError, OperationalError) as error:
-            logger.exception("A request could not be kept")
-            self.add_error(None, storage_sentence(error))
         return None
 
     def params(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.models import parse_key
 from generation.engines.params import MAX_COUNT
 
 MESSAGE_LIMIT = 4096
@@ -58,11 +59,9 @@ def parse(text: str | None) -> dict[str, Any]:
 
 def parse_resume(content: dict[str, Any]) -> Resume:
     """Raises InboundError with the same words for a bad id as for an unknown one."""
-    have = content.get("have", {})
-    try:
-        request = uuid.UUID(content.get("request"))
-    except (ValueError, TypeError, AttributeError):
-        raise InboundError("No such request.") from None
+    request, have = parse_key(content.get("request")), content.get("have", {})
+    if request is None:
+        raise InboundError("No such request.")
     if not isinstance(have, dict) or len(have) > MAX_COUNT or not all(str(key).isdecimal() for key in have):
         raise InboundError("That is no list of what you have.")
     return Resume(request, parse_int(content.get("attempt", 0)), {int(key): parse_int(n) for key, n in have.items()})

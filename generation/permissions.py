@@ -1,7 +1,7 @@
 """Who may do what. Pure questions, asked by every door."""
 
 from accounts.models import User
-from generation.models import GenerationRequest, Image, Membership, Project
+from generation.models import Image, Membership, Project
 
 
 def role_in(user: User, project: Project) -> str | None:
@@ -10,11 +10,6 @@ def role_in(user: User, project: Project) -> str | None:
         return str(Membership.Role.MANAGER)
     membership = Membership.objects.filter(project=project, user=user).first()
     return membership.role if membership else None
-
-
-def can_view_project(user: User, project: Project) -> bool:
-    """Owner and members."""
-    return role_in(user, project) is not None
 
 
 def can_draw_in(user: User, project: Project) -> bool:
@@ -27,16 +22,6 @@ def can_manage(user: User, project: Project) -> bool:
     return project.kind == Project.Kind.TEAM and role_in(user, project) == Membership.Role.MANAGER
 
 
-def can_view_image(user: User, image: Image) -> bool:
-    """Owner and members of its project."""
-    return can_view_project(user, image.project)
-
-
 def can_edit_image(user: User, image: Image) -> bool:
     """Move to the trash and back."""
     return can_draw_in(user, image.project)
-
-
-def can_cancel(user: User, request: GenerationRequest) -> bool:
-    """Its owner; operators cancel in the admin."""
-    return request.owner_id == user.pk

@@ -11,16 +11,11 @@ from generation.models.project import Membership, Project
 class ImageQuerySet(models.QuerySet["Image"]):
     """The only way doors read pictures."""
 
-    def visible_to(self, user: User) -> "ImageQuerySet":
-        """Pictures of own and shared projects, the trash included."""
-        return self.filter(Q(project__owner=user) | Q(project__memberships__user=user)).distinct()
-
-    def editable_by(self, user: User) -> "ImageQuerySet":
-        """Those `user` may move to the trash and back."""
-        roles = [Membership.Role.EDITOR, Membership.Role.MANAGER]
-        return self.filter(
-            Q(project__owner=user) | Q(project__memberships__user=user, project__memberships__role__in=roles)
-        ).distinct()
+    def readable_by(self, user: User) -> "ImageQuerySet":
+        """Pictures of own and shared projects; those in the trash only for who may bring them back."""
+        member = Q(project__memberships__user=user)
+        editor = Q(project__memberships__role__in=[Membership.Role.EDITOR, Membership.Role.MANAGER])
+        return self.filter(Q(project__owner=user) | member & (Q(trashed_at__isnull=True) | editor)).distinct()
 
     def kept(self) -> "ImageQuerySet":
         """Not in the trash."""

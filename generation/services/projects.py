@@ -6,7 +6,8 @@ from accounts.models import User
 from accounts.services import audit_record
 from core.errors import NotAllowedError, TesseraError
 from generation import permissions
-from generation.models import Membership, Project
+from generation.models import GenerationRequest, Membership, Project
+from generation.services.requests import request_cancel
 
 PERSONAL_NAME = "Personal"
 NAME_MAX_LENGTH = 120
@@ -57,6 +58,8 @@ def member_role_change(*, actor: User, project: Project, member: User, role: str
     before, membership.role = membership.role, _clean_role(role)
     if before != membership.role:
         membership.save(update_fields=["role"])
+        if membership.role == Membership.Role.VIEWER:
+            _stop_drawing(project, member, f"You may look at the project “{project}” now, but not draw in it.")
         _record(actor, project, "member.role", member, f"from {before} to {membership.role}")
     return membership
 
@@ -67,7 +70,14 @@ def member_remove(*, actor: User, project: Project, member: User) -> None:
     _require_manager(actor, project)
     membership = _membership(project, member)
     membership.delete()
+    _stop_drawing(project, member, f"You are no longer in the project “{project}”.")
     _record(actor, project, "member.remove", member, f"was {membership.role}")
+
+
+def _stop_drawing(project: Project, member: User, reason: str) -> None:
+    """What the member still waits for would be drawn into a gallery that is no longer theirs to fill."""
+    for request in GenerationRequest.objects.filter(project=project, owner=member).open():
+        request_cancel(request=request, reason=reason)
 
 
 def _require_manager(actor: User, project: Project) -> None:

@@ -50,8 +50,8 @@ def request_submit(
         capability=wish.capability,
         prompt=wish.prompt,
         params=wish.params,
-        source_image=source_image,
-        source_upload=source_upload,
+        source_image=wish.source_image,
+        source_upload=wish.source_upload,
     )
     request_announce(request.pk)
     ring()
@@ -59,12 +59,13 @@ def request_submit(
 
 
 @transaction.atomic
-def request_cancel(*, request: GenerationRequest) -> GenerationRequest:
+def request_cancel(*, request: GenerationRequest, reason: str = "") -> GenerationRequest:
     """Stop it, whatever it does; harmless when it is final. A drawn one stops within a step, see the runner."""
     row, now = GenerationRequest.objects.filter(pk=request.pk), timezone.now()
     version = F("version") + 1
     queued = row.filter(state=State.QUEUED)
-    if queued.update(state=State.CANCELED, version=version, cancel_requested_at=now, finished_at=now):
+    end = {"cancel_requested_at": now, "finished_at": now, "error_message": reason[:500]}
+    if queued.update(state=State.CANCELED, version=version, **end):
         places_announce()
     else:
         row.filter(state__in=GenerationRequest.LEASED, cancel_requested_at=None).update(

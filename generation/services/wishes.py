@@ -44,6 +44,8 @@ class Wish:
     capability: Capability
     prompt: str
     params: dict[str, Any]
+    source_image: Image | None
+    source_upload: Upload | None
 
 
 def wish_check(
@@ -61,11 +63,13 @@ def wish_check(
     prompt = _text(params, "prompt")
     if not prompt:
         raise WishRefusedError("The prompt is empty.", hint="Describe the picture you want.", code="prompt_empty")
-    capability = _capability(user, found, source_image, source_upload)
+    image, upload = _source(user, source_image, source_upload)
+    capability = _able(found, "text_to_image" if (image or upload) is None else "image_to_image")
     numbers = _numbers(params)
     _check_numbers(capability, prompt, numbers)
     _check_size(found, numbers["width"], numbers["height"])
-    return Wish(found, capability, prompt, {**numbers, "negative_prompt": _text(params, "negative_prompt")})
+    values = {**numbers, "negative_prompt": _text(params, "negative_prompt")}
+    return Wish(found, capability, prompt, values, image, upload)
 
 
 def _check_person(user: User, project: Project) -> None:
@@ -100,13 +104,12 @@ def _checkpoint(wanted: Checkpoint | str | None) -> Checkpoint:
     return found
 
 
-def _capability(user: User, checkpoint: Checkpoint, image: Image | None, upload: Upload | None) -> Capability:
+def _source(user: User, image: Image | None, upload: Upload | None) -> tuple[Image | None, Upload | None]:
+    """The one picture that is accepted to start from: of a gallery that the person may see, or handed in by them."""
     if image is None and upload is None:
-        return _able(checkpoint, "text_to_image")
-    if image is not None and not permissions.can_view_image(user, image):
-        image = None
-    if upload is not None and upload.owner_id != user.pk:
-        upload = None
+        return None, None
+    image = image and Image.objects.readable_by(user).filter(pk=image.pk).first()
+    upload = None if image is not None or upload is None or upload.owner_id != user.pk else upload
     source = image or upload
     if source is None or not storage.path(source.file).is_file():
         raise WishRefusedError(
@@ -114,7 +117,7 @@ def _capability(user: User, checkpoint: Checkpoint, image: Image | None, upload:
             hint="Hand in a picture or take one from a gallery.",
             code="source_missing",
         )
-    return _able(checkpoint, "image_to_image")
+    return image, upload
 
 
 def _able(checkpoint: Checkpoint, capability: Capability) -> Capability:

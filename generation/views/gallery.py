@@ -10,12 +10,13 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
-from django.http import Http404, HttpResponse, QueryDict
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from core.errors import NotAllowedError
+from core.models import parse_key
 from generation import permissions
 from generation.models import Checkpoint, Image, Membership, Project
 from generation.models.image import ImageQuerySet
@@ -39,7 +40,8 @@ class Search:
     @classmethod
     def read(cls, values: QueryDict) -> "Search":
         """From the address. NUL is dropped because databases refuse it."""
-        return cls(values.get("q", "").replace("\0", "").strip()[:200], values.get("checkpoint", "")[:80])
+        words, checkpoint = (values.get(name, "").replace("\0", "").strip() for name in ("q", "checkpoint"))
+        return cls(words[:200], checkpoint[:80])
 
     @property
     def query(self) -> str:
@@ -143,13 +145,9 @@ def _project(request: PersonRequest, pk: uuid.UUID) -> tuple[Project, str | None
 
 
 def _image(request: PersonRequest, pk: uuid.UUID) -> tuple[Image, str | None]:
-    """A picture in the trash is there only for those who may bring it back."""
-    images = Image.objects.visible_to(request.user).select_related("project", "owner", "request")
+    images = Image.objects.readable_by(request.user).select_related("project", "owner", "request")
     image = get_object_or_404(images, pk=pk)
-    role = permissions.role_in(request.user, image.project)
-    if image.trashed_at is not None and role not in EDITORS:
-        raise Http404("There is no such picture.")
-    return image, role
+    return image, permissions.role_in(request.user, image.project)
 
 
 def _images(project: Project) -> ImageQuerySet:
@@ -184,10 +182,8 @@ def _neighbours(image: Image, search: Search) -> tuple[Image | None, Image | Non
 
 def _undo(project: Project, key: str) -> Image | None:
     """The picture that the last page moved to the trash, if it is still there."""
-    try:
-        return _images(project).trashed().filter(pk=uuid.UUID(key)).first()
-    except ValueError:
-        return None
+    found = parse_key(key)
+    return _images(project).trashed().filter(pk=found).first() if found else None
 
 
 def _facts(image: Image) -> list[tuple[str, Any]]:

@@ -17,13 +17,13 @@ from django.utils.http import content_disposition_header
 from django.utils.text import slugify
 from django.views.decorators.http import require_safe
 
-from generation import permissions, storage
+from generation import storage
 from generation.models import Image
 from generation.views import PersonRequest
 
 CHUNK = 256 * 1024
-# The session middleware adds Vary: Cookie, so a browser asks again after a logout or for another person.
-CACHE_CONTROL = "private, max-age=86400, immutable"
+# A browser keeps it but asks each time: somebody else may sit there now, or may no longer be let in.
+CACHE_CONTROL = "private, no-cache"
 ARTICLES = re.compile(r"\b(?:an?|the)\b", re.IGNORECASE)
 
 
@@ -63,9 +63,9 @@ def download_name(image: Image) -> str:
 
 
 def _image(request: PersonRequest, pk: uuid.UUID) -> Image:
-    """One query decides; only a picture in the trash needs another one."""
-    image = Image.objects.visible_to(request.user).select_related("project").filter(pk=pk).first()
-    if image is None or (image.trashed_at and not permissions.can_edit_image(request.user, image)):
+    """One query decides."""
+    image = Image.objects.readable_by(request.user).filter(pk=pk).first()
+    if image is None:
         raise Http404("There is no such picture.")
     return image
 

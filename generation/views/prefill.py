@@ -6,6 +6,7 @@ from typing import Any
 from django.http import Http404, QueryDict
 
 from accounts.models import User
+from core.models import parse_key
 from generation.models import Checkpoint, GenerationRequest, Image, Project
 from generation.services.projects import project_personal
 
@@ -58,7 +59,7 @@ def _remix(user: User, pk: uuid.UUID) -> dict[str, Any]:
     if request is not None and request.owner_id == user.pk:
         values["source_upload"] = request.source_upload_id
     if request is not None and request.source_image_id is not None:
-        seen = Image.objects.visible_to(user).filter(pk=request.source_image_id).first()
+        seen = Image.objects.readable_by(user).filter(pk=request.source_image_id).first()
         values |= {} if seen is None else {"source_image": seen.pk}
     return values
 
@@ -72,7 +73,7 @@ def _source(image: Image, chosen: object) -> dict[str, Any]:
 
 
 def _image(user: User, pk: uuid.UUID) -> Image:
-    image = Image.objects.visible_to(user).select_related("request").filter(pk=pk).first()
+    image = Image.objects.readable_by(user).select_related("request").filter(pk=pk).first()
     if image is None:
         raise Http404
     return image
@@ -89,7 +90,7 @@ def _size(params: dict[str, Any]) -> str:
 
 
 def _key(value: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(value)
-    except ValueError as error:
-        raise Http404 from error
+    key = parse_key(value)
+    if key is None:
+        raise Http404
+    return key

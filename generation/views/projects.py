@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import User
 from core.errors import NotAllowedError, TesseraError
+from core.models import parse_key
 from generation import permissions
 from generation.models import Image, Membership, Project
 from generation.services import projects as service
@@ -110,12 +111,11 @@ DEEDS: dict[str, Callable[[PersonRequest, Project], str]] = {
 
 
 def _member(request: PersonRequest) -> User:
-    try:
-        return User.objects.get(pk=uuid.UUID(request.POST.get("member", "")))
-    except (ValueError, User.DoesNotExist):
-        raise TesseraError(
-            "This person is not in the project.", hint="Load the page again.", code="not_a_member"
-        ) from None
+    key = parse_key(request.POST.get("member"))
+    person = User.objects.filter(pk=key).first() if key else None
+    if person is None:
+        raise TesseraError("This person is not in the project.", hint="Load the page again.", code="not_a_member")
+    return person
 
 
 def _with_counts(projects: QuerySet[Project]) -> QuerySet[Project]:

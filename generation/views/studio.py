@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
+from core.models import parse_key
 from generation.engines.params import MAX_COUNT
 from generation.forms import TUNING, StudioForm
 from generation.models import Checkpoint, GenerationRequest, Image, Upload
@@ -53,8 +54,8 @@ def studio_cards(user: User) -> list[Card]:
 def source_context(user: User, image: object, upload: object) -> dict[str, object]:
     """The picture to start from, when it is there and may be used."""
     found: dict[str, object] = {"source_image": None, "source_upload": None, "upload_limit": settings.UPLOAD_MAX_BYTES}
-    if upload:
-        found["source_upload"] = Upload.objects.filter(owner=user, pk=str(upload)).first()
-    if image and not found["source_upload"]:
-        found["source_image"] = Image.objects.visible_to(user).kept().filter(pk=str(image)).first()
+    if key := parse_key(upload):
+        found["source_upload"] = Upload.objects.filter(owner=user, pk=key).first()
+    if (key := parse_key(image)) and not found["source_upload"]:
+        found["source_image"] = Image.objects.readable_by(user).kept().filter(pk=key).first()
     return found

@@ -3,7 +3,6 @@
 import uuid
 
 from django.contrib.auth.decorators import login_required
-from django.db import OperationalError
 from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
@@ -11,7 +10,6 @@ from django.views.decorators.http import require_POST, require_safe
 
 from core.errors import TesseraError
 from generation import storage
-from generation.forms import storage_sentence
 from generation.models import Upload
 from generation.services.uploads import UploadRefusedError, check_bytes, upload_store
 from generation.views import PersonRequest
@@ -46,8 +44,6 @@ def _create(request: PersonRequest) -> HttpResponse:
         upload = upload_store(user=request.user, file=file, size=file.size or 0)
     except TesseraError as error:
         return _field(request, error=str(error), status=error.status)
-    except (OSError, OperationalError) as error:
-        return _field(request, error=storage_sentence(error), status=422)
     return _field(request, upload=upload, status=201)
 
 
@@ -63,12 +59,5 @@ def _field(request: PersonRequest, *, status: int, upload: Upload | None = None,
     # A refused picture leaves the one that was chosen before.
     before = request.POST if upload is None and status != 413 else {}
     key = upload.pk if upload else before.get("source_upload")
-    context = source_context(request.user, _key(before.get("source_image")), _key(key))
+    context = source_context(request.user, before.get("source_image"), key)
     return render(request, "generation/_source.html", {**context, "source_error": error}, status=status)
-
-
-def _key(value: object) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(str(value))
-    except ValueError:
-        return None

@@ -5,6 +5,8 @@ from django.urls import include, path
 
 from core.health import healthz, readyz
 
+handler400 = "core.trouble.bad_request"
+handler500 = "core.trouble.server_error"
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),

@@ -59,7 +59,7 @@ class BoundedRequest(WebRequest):  # type: ignore[misc]
         transport = self.channel.transport
         transport.write(ANSWER)
         transport.loseWriteConnection()
-        reactor.callLater(PATIENCE_SECONDS, transport.abortConnection)  # type: ignore[attr-defined]
+        reactor.callLater(PATIENCE_SECONDS, transport.abortConnection)
 
 
 class BoundedFactory(HTTPFactory):  # type: ignore[misc]

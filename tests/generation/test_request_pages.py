@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import OperationalError
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import User
-from generation import forms
 from generation.models import Checkpoint, GenerationRequest, Image, Membership, Project, Upload
 from tests.generation import pictures
 
@@ -195,16 +194,34 @@ def test_too_many_in_the_queue(alice: User, login: Login, wish: dict[str, Any], 
     assert "1 is the most" in answer.content.decode()
 
 
-def test_a_locked_database_is_told(
-    alice: User, login: Login, wish: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("key", ["nonsense", "nul\0", "", "00000000-0000-0000-0000-000000000000", "1'--"])
+@pytest.mark.parametrize("name", ["source_upload", "source_image"])
+def test_a_key_that_is_none_is_refused_with_words(
+    alice: User, login: Login, wish: dict[str, Any], name: str, key: str
 ) -> None:
-    def locked(**wish: Any) -> None:
-        raise OperationalError("database is locked")
+    client = login(alice)
+    page, part = client.post("/requests/new/", wish | {name: key, "count": "99"}), submit(client, wish, **{name: key})
+    assert page.status_code == 422
+    assert part.status_code == (422 if key else 200)
+    assert ("Hand it in again" in page.content.decode()) == bool(key)
 
-    monkeypatch.setattr(forms, "request_submit", locked)
-    answer = submit(login(alice), wish)
+
+def test_a_source_in_the_trash_is_gone_for_a_viewer(
+    alice: User, bob: User, team: Project, login: Login, wish: dict[str, Any]
+) -> None:
+    image = pictures.image(project=team, trashed_at=timezone.now())
+    mine = Project.objects.create(owner=bob, name="Personal", kind=Project.Kind.PERSONAL)
+    answer = submit(login(bob), wish, project=str(mine.pk), source_image=str(image.pk))
+    assert "not there any more" in answer.content.decode()
+    params = {"width": 64, "height": 64, "count": 1}
+    failed = GenerationRequest.objects.create(
+        owner=bob, project=mine, checkpoint=Checkpoint.objects.get(), prompt="a cat", params=params, state="failed",
+        capability="image_to_image", source_image=image,
+    )  # fmt: skip
+    answer = login(bob).post(f"/requests/{failed.pk}/retry/", headers=HTMX)
     assert answer.status_code == 422
-    assert "The portal is busy" in answer.content.decode()
+    assert "not there any more" in answer.headers["HX-Trigger"]
+    assert GenerationRequest.objects.count() == 1
 
 
 def test_cancel(alice: User, login: Login, wish: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from accounts.models import AuditEvent, User
 from core.errors import NotAllowedError, TesseraError
 from generation.models import Membership, Project
 from generation.services import projects
+from tests.generation.queue import lease, make_checkpoint, submit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +52,29 @@ def test_a_manager_lets_people_in_changes_and_removes_them(alice: User, charlie:
         ("member.role", alice.pk, str(team.pk), "charlie@example.org from editor to manager in Team"),
         ("member.remove", alice.pk, str(team.pk), "charlie@example.org was manager in Ours"),
     ]
+
+
+@pytest.mark.parametrize("deed", ["remove", "demote"])
+def test_who_may_draw_no_longer_draws_no_longer(
+    alice: User, charlie: User, team: Project, project: Project, deed: str
+) -> None:
+    projects.member_add(actor=alice, project=team, email=charlie.email, role="editor")
+    mine, tiny = projects.project_personal(charlie), make_checkpoint()
+    queued, running, elsewhere = submit(charlie, team, tiny), submit(charlie, team, tiny), submit(charlie, mine, tiny)
+    others = submit(alice, team, tiny)
+    lease(running)
+    if deed == "remove":
+        projects.member_remove(actor=alice, project=team, member=charlie)
+    else:
+        projects.member_role_change(actor=alice, project=team, member=charlie, role="manager")
+        queued.refresh_from_db()
+        assert queued.state == "queued"
+        projects.member_role_change(actor=alice, project=team, member=charlie, role="viewer")
+    for request in (queued, running, elsewhere, others):
+        request.refresh_from_db()
+    assert (queued.state, elsewhere.state, others.state) == ("canceled", "queued", "queued")
+    assert "Team" in queued.error_message
+    assert running.cancel_requested_at is not None
 
 
 def test_the_same_role_again_writes_no_line(alice: User, bob: User, team: Project) -> None:

@@ -11,6 +11,7 @@ from core.errors import TesseraError
 from generation import storage
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.services.requests import request_cancel, request_retry, request_submit, requests_refuse
+from tests.generation import pictures
 from tests.generation.queue import lease, make_checkpoint, submit, wish
 
 State = GenerationRequest.State
@@ -139,6 +140,16 @@ def test_a_picture_of_somebody_else_is_as_good_as_gone(
     storage.path(own.file).unlink()
     with pytest.raises(TesseraError, match="not there any more"):
         request_submit(user=alice, project=project, checkpoint=able, params=wish(), source_upload=own)
+
+
+def test_what_was_accepted_is_what_is_stored(alice: User, charlie: User, project: Project, stage: Path) -> None:
+    able = make_checkpoint("able", capabilities=["text_to_image", "image_to_image"])
+    theirs = Project.objects.create(owner=charlie, name="Personal", kind=Project.Kind.PERSONAL)
+    own, image = make_upload(alice), pictures.image(project=theirs)
+    made = request_submit(
+        user=alice, project=project, checkpoint=able, params=wish(), source_image=image, source_upload=own
+    )
+    assert (made.source_image, made.source_upload) == (None, own)
 
 
 @pytest.mark.django_db(transaction=True)

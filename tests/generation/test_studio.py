@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
-from generation.models import Checkpoint, GenerationRequest, Project, Upload
+from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.views.cards import position_words
 from tests.generation import pictures
 
@@ -115,6 +116,17 @@ def test_again_fills_the_form_from_a_request(
     form = login(alice).get(f"/?again={request.pk}").context["form"]
     assert [form[name].value() for name in ("prompt", "size", "count", "seed")] == ["a boat", "96x64", 3, 5]
     assert login(bob).get(f"/?again={request.pk}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["remix", "source"])
+def test_a_viewer_reads_no_picture_in_the_trash(
+    alice: User, bob: User, team: Project, login: Login, diffusion: Checkpoint, name: str
+) -> None:
+    image = pictures.image(project=team, prompt="my secret boat")
+    assert login(bob).get("/", {name: image.pk}).status_code == 200
+    Image.objects.update(trashed_at=timezone.now())
+    assert login(bob).get("/", {name: image.pk}).status_code == 404
+    assert login(alice).get("/", {name: image.pk}).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["remix", "source", "again", "project"])

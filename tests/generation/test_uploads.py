@@ -280,13 +280,6 @@ def test_no_file(alice: User, login: Login) -> None:
     assert login(alice).post(URL).status_code == 422
 
 
-def test_a_folder_that_cannot_be_written(alice: User, login: Login, settings: object, stage: object) -> None:
-    (stage / "media").write_text("a file where the folder should be")  # type: ignore[operator]
-    answer = login(alice).post(URL, {"source_file": SimpleUploadedFile("cat.png", encoded(plain(), "PNG"))})
-    assert answer.status_code == 422
-    assert "Try again" in answer.content.decode()
-
-
 def test_only_its_owner_sees_it(alice: User, bob: User, olga: User, login: Login, client: Client) -> None:
     url = f"/uploads/{store(alice, encoded(plain(), 'PNG')).pk}/picture/"
     mine = login(alice).get(url)

@@ -59,6 +59,7 @@ const copy = async (event) => {
 };
 
 const failed = (event) => {
+  if (event.detail.xhr?.getResponseHeader("HX-Trigger")?.includes("toast")) return; // the answer has its own words
   const status = event.detail.xhr?.status ?? 0;
   if (status === 0) say("The portal cannot be reached. Nothing was changed.", "error");
   else if (status === 400 || status === 413) say("That was too large, or it could not be read.", "error");
