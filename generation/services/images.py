@@ -6,6 +6,7 @@ from typing import Any
 from django.utils import timezone
 
 from generation import storage
+from generation.engines.recipe import recipe_for
 from generation.models import GenerationRequest, Image, Upload
 from generation.storage import StoredPicture
 
@@ -41,23 +42,13 @@ def image_store(*, request: GenerationRequest, index: int, seed: int, stored: St
 def recipe_of(request: GenerationRequest, seed: int) -> dict[str, Any]:
     """Everything needed to draw this one picture again, the checkpoint's own defaults written out."""
     checkpoint = request.checkpoint
-    recipe: dict[str, Any] = {
-        "software": "Tessera",
-        "checkpoint": checkpoint.name,
-        "family": checkpoint.family,
-        "capability": request.capability,
-        "prompt": request.prompt,
-        "negative_prompt": request.param("negative_prompt", ""),
-        "seed": seed,
-        "width": request.param("width"),
-        "height": request.param("height"),
-    }
-    names = ["steps", "guidance", "temperature"]
-    for name in [*names, "strength"] if request.capability == "image_to_image" else names:
-        given = request.param(name)
-        value = checkpoint.defaults.get(name) if given is None else given
-        if value is not None:
-            recipe[name] = value
+    recipe = recipe_for(
+        checkpoint=checkpoint.name,
+        family=checkpoint.family,
+        defaults=checkpoint.defaults,
+        wish={**request.params, "prompt": request.prompt, "capability": request.capability},
+        seed=seed,
+    )
     if request.source_image_id is not None:
         recipe["source_image"] = str(request.source_image_id)
     return recipe

@@ -1,0 +1,33 @@
+"""The recipe of a picture: everything needed to draw it again, the checkpoint's own defaults written out.
+
+One function for the portal and the command, so that a picture says the same wherever it was drawn. No torch, no Django.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from generation.engines.params import LIMITS, USED
+
+
+def recipe_for(
+    *, checkpoint: str, family: str, defaults: Mapping[str, Any], wish: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """Of one picture of `wish`, which has the fields of GenerationParams. Names only what its drawing depended on."""
+    used = USED.get(family, ())
+    recipe = {
+        "software": "Tessera",
+        "checkpoint": checkpoint,
+        "family": family,
+        "capability": wish["capability"],
+        "prompt": wish["prompt"],
+        "negative_prompt": (wish.get("negative_prompt") or "") if "negative_prompt" in used else "",
+        "seed": seed,
+        "width": wish.get("width"),
+        "height": wish.get("height"),
+    }
+    for name in (name for name in used if name in LIMITS):
+        given = wish.get(name)
+        value = defaults.get(name) if given is None else given
+        if value is not None and (name != "strength" or wish["capability"] == "image_to_image"):
+            recipe[name] = value
+    return recipe
