@@ -8,15 +8,25 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from generation.engines.errors import CheckpointError, InvalidParamsError
+from generation.engines.errors import EngineError, InvalidParamsError
 from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, require_drawable
-from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.engines.params import LIMITS, SEED_LIMIT, USED, CheckpointSpec, GenerationParams
+from generation.engines.recipe import recipe_for
 from generation.models import Checkpoint
 from generation.services.checkpoints import STARTER_LIST, STARTERS
 
 WRONG_WISH = 2  # exit code, as argparse's own
-SEED_LIMIT = 2**31
-NUMBERS = ("steps", "guidance", "temperature", "strength")
+MEGABYTE = 1024 * 1024
+SOURCE_LIMIT = 20 * MEGABYTE
+SUFFIX = ".png"
+# options that not every family uses, by the field they fill
+FLAGS = {
+    "negative_prompt": "negative",
+    "steps": "steps",
+    "guidance": "guidance",
+    "temperature": "temperature",
+    "strength": "strength",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +46,33 @@ class CommandWish:
 
     def recipe(self, seed: int) -> dict[str, Any]:
         """Everything needed to draw this one picture again, the checkpoint's own defaults written out."""
-        params = self.params
-        recipe: dict[str, Any] = {
-            "software": "Tessera",
-            "checkpoint": self.spec.name,
-            "family": self.spec.family,
-            "capability": params.capability,
-            "prompt": params.prompt,
-            "negative_prompt": params.negative_prompt,
-            "seed": seed,
-            "width": params.width,
-            "height": params.height,
-        }
-        for name in NUMBERS:
-            given = getattr(params, name)
-            value = self.facts.defaults.get(name) if given is None else given
-            if value is not None:
-                recipe[name] = value
-        return recipe
+        return recipe_for(
+            checkpoint=self.spec.name,
+            family=self.spec.family,
+            defaults=self.facts.defaults,
+            wish=self.params.to_header(),
+            seed=seed,
+        )
 
 
 def read_wish(options: dict[str, Any]) -> CommandWish:
     """From the command's options. Raises CommandError with a sentence."""
     try:
         spec, facts = find_checkpoint(options["checkpoint"])
+        _refuse_unused(options, spec)
         params = _params(options, facts)
         require_drawable(facts, params)
-    except (CheckpointError, InvalidParamsError) as error:
+    except EngineError as error:
         raise CommandError(f"{error.message} {error.hint}".strip(), returncode=WRONG_WISH) from error
-    output = Path(options["output"])
-    if output.is_dir() or not output.resolve().parent.is_dir():
-        raise CommandError(f"{output} cannot be written: give a file in a folder that exists.", returncode=WRONG_WISH)
-    return CommandWish(spec, facts, params, output)
+    wish = CommandWish(spec, facts, params, Path(options["output"]))
+    _check_output(wish.output)
+    for index in range(params.count):
+        _check_output(wish.file(index))
+    return wish
 
 
 def find_checkpoint(name: str) -> tuple[CheckpointSpec, CheckpointFacts]:
-    """A starter, a registered checkpoint or a folder, by its name. Raises CommandError, CheckpointError."""
+    """A starter, a registered checkpoint or a folder, by its name. Raises CommandError, EngineError."""
     folders = {starter.name: STARTERS / starter.folder for starter in STARTER_LIST}
     folder = folders.get(name) or _registered(name) or Path(name)
     if name not in folders and not folder.is_dir() and Path(name).name == name:
@@ -95,6 +96,38 @@ def _registered(name: str) -> Path | None:
     return Path(found.path) if found is not None else None
 
 
+def _refuse_unused(options: dict[str, Any], spec: CheckpointSpec) -> None:
+    """An option that changes nothing would be a lie in the recipe."""
+    used = USED.get(spec.family, ())
+    for name, flag in FLAGS.items():
+        if options[flag] not in (None, "") and name not in used:
+            known = ", ".join(f"--{FLAGS[name]}" for name in used)
+            raise InvalidParamsError(f"{spec.name} does not use --{flag}.", hint=f"It uses {known}.")
+    if options["strength"] is not None and options["image"] is None:
+        raise InvalidParamsError("--strength needs a picture to begin from.", hint="Give it with --image.")
+
+
+def _check_output(file: Path) -> None:
+    """A device, a socket or a folder must never be replaced by a picture."""
+    target = _resolved(file)
+    if target is None or not target.parent.is_dir() or target.is_dir():
+        problem = "give a file in a folder that exists"
+    elif target.exists() and not target.is_file():
+        problem = "it is no ordinary file"
+    elif file.suffix.lower() != SUFFIX:
+        problem = f"pictures are PNG, so the name must end in {SUFFIX}"
+    else:
+        return
+    raise CommandError(f"{file} cannot be written: {problem}.", returncode=WRONG_WISH)
+
+
+def _resolved(file: Path) -> Path | None:
+    try:
+        return file.resolve()
+    except (OSError, RuntimeError, ValueError):  # a circle of links, or no name at all
+        return None
+
+
 def _params(options: dict[str, Any], facts: CheckpointFacts) -> GenerationParams:
     width, height = _size(options["width"], options["height"], facts)
     seed = options["seed"]
@@ -110,7 +143,7 @@ def _params(options: dict[str, Any], facts: CheckpointFacts) -> GenerationParams
         negative_prompt=options["negative"],
         capability="text_to_image" if source is None else "image_to_image",
         source=source,
-        **{name: options[name] for name in NUMBERS},
+        **{name: options[name] for name in FLAGS if name in LIMITS},
     )
 
 
@@ -126,7 +159,14 @@ def _size(width: int | None, height: int | None, facts: CheckpointFacts) -> tupl
 def _source(file: str | None) -> bytes | None:
     if file is None:
         return None
+    path = Path(file)
     try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}.", returncode=WRONG_WISH) from error
+        if not path.is_file():  # before it is opened: a pipe would wait for ever
+            problem = "it is no ordinary file" if path.exists() else "there is no such file"
+        elif (size := path.stat().st_size) > SOURCE_LIMIT:
+            problem = f"it has {size / MEGABYTE:.0f} MB and {SOURCE_LIMIT // MEGABYTE} MB is the most"
+        else:
+            return path.read_bytes()
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
+    raise CommandError(f"{file} cannot be read: {problem}.", returncode=WRONG_WISH)

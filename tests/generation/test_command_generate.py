@@ -8,14 +8,18 @@ import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from django.core.management import CommandError
 from PIL import Image
 
+import generation
 from generation.engines.encoding import recipe_of
+from generation.engines.mosaic import Mosaic, blend
 from generation.engines.params import MAX_COUNT
-from generation.management.commands.generate import Command
+from generation.management.commands.generate import Command, write
 from generation.management.wish import find_checkpoint, read_wish
 from generation.models import Checkpoint
 from tests.generation.engines import tiny
@@ -70,7 +74,11 @@ def test_it_draws_the_same_bytes_writes_fragments_and_prints_figures(run: Run, f
     with Image.open(seen[0]) as fragment:
         assert fragment.format == "WEBP"
 
-    second = run(*wish, "--output", "pets.png", "--count", "2")
+    mine = tmp_path / "seen" / "here" / "notes.txt"
+    mine.write_text("Not a fragment.", encoding="utf-8")
+    (mine.parent / "0099-picture-4-preview-3.webp").write_bytes(b"of an earlier run")
+    (tmp_path / "pets-1.png").symlink_to("elsewhere.png")
+    second = run(*wish, "--output", "pets.png", "--count", "2", "--fragments", "seen/here")
     assert second.returncode == 0, second.stderr
     assert second.stdout.startswith("pets-1.png, pets-2.png: load ")
     assert "first fragment" in second.stdout
@@ -85,6 +93,43 @@ def test_it_draws_the_same_bytes_writes_fragments_and_prints_figures(run: Run, f
     with Image.open(BytesIO(cat)) as picture:
         assert picture.size == (32, 32)
     assert not list(tmp_path.glob(".*.part"))
+    assert (tmp_path / "elsewhere.png").is_file(), "a link stays a link"
+    again = sorted(file.name for file in mine.parent.iterdir())
+    assert len(again) == 2 * len(seen) + 1
+    assert "notes.txt" in again and "0099-picture-4-preview-3.webp" not in again
+
+
+STARTERS = Path(generation.__file__).parent / "starter"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", ["diffusion", "multimodal"])
+def test_a_starter_draws_the_same_bytes_in_two_processes(run: Run, name: str, tmp_path: Path) -> None:
+    wish = ["a cat left of a pizza on blue", "--checkpoint", f"starter-{name}", "--seed", "11"]
+    wish += ["--steps", "6"] if name == "diffusion" else ["--temperature", "0"]
+    for file in ("first.png", "second.png"):
+        done = run(*wish, "--output", file)
+        assert done.returncode == 0, done.stderr
+    first = (tmp_path / "first.png").read_bytes()
+    assert first == (tmp_path / "second.png").read_bytes()
+    with Image.open(BytesIO(first)) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert pixels.shape == (128, 128, 3)
+    if name == "multimodal":
+        shows_two_things_on_blue(pixels)
+
+
+def shows_two_things_on_blue(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> None:
+    """Every place is a tile of the mosaic over blue, and there is a thing on the left and a thing on the right."""
+    mosaic = Mosaic.load(STARTERS / "multimodal")
+    ground, side = mosaic.names.index("blue"), mosaic.tile_side
+    known = {tile.tobytes() for tile in blend(mosaic.tiles, mosaic.grounds[ground])}
+    rows, columns = mosaic.grid
+    places = pixels.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
+    assert all(places[row, column].tobytes() in known for row in range(rows) for column in range(columns))
+    filled = np.array([[(tile != mosaic.grounds[ground]).any() for tile in line] for line in places])
+    assert filled[:, : columns // 2].sum() >= 4 and filled[:, columns // 2 :].sum() >= 4
+    assert not filled.all(), "the ground is seen"
 
 
 @pytest.mark.processes
@@ -108,12 +153,23 @@ def test_ctrl_c_cancels_cleanly(folder: Path, tmp_path: Path) -> None:
     [
         ({"prompt": "  "}, "prompt is empty"),
         ({"count": 9}, "count is 9; use 1 to 4"),
-        ({"steps": 0}, "steps is 0"),
+        ({"steps": 0}, "does not use --steps. It uses --guidance, --temperature"),
+        ({"negative": "dogs"}, "does not use --negative"),
+        ({"strength": 0.5}, "does not use --strength"),
+        ({"temperature": 9.0}, "temperature is 9"),
+        ({"guidance": float("nan")}, "guidance is nan"),
+        ({"prompt": "cat " * 1001}, "prompt has 4,004 characters; 4,000 is the most"),
+        ({"prompt": "a \udcff cat"}, "prompt holds half a character"),
         ({"seed": -1}, "seed is -1"),
         ({"width": 48}, "cannot draw 48x32; it can draw 32x32"),
-        ({"image": "/nowhere/cat.png"}, "cannot be read"),
+        ({"image": "/nowhere/cat.png"}, "cannot be read: there is no such file"),
+        ({"image": "/dev/zero"}, "cannot be read: it is no ordinary file"),
+        ({"image": "/"}, "cannot be read: it is no ordinary file"),
         ({"image": __file__}, "cannot do image_to_image"),
-        ({"output": "/nowhere/cat.png"}, "cannot be written"),
+        ({"output": "/nowhere/cat.png"}, "cannot be written: give a file in a folder that exists"),
+        ({"output": "", "count": 2}, "cannot be written: give a file"),
+        ({"output": "/dev/null"}, "/dev/null cannot be written: it is no ordinary file"),
+        ({"output": "cat.jpg"}, r"cat\.jpg cannot be written: .* must end in \.png"),
         ({"checkpoint": "unheard-of"}, "no checkpoint 'unheard-of'"),
         ({"checkpoint": "/nowhere"}, "no folder /nowhere"),
         ({"checkpoint": str(ROOT / "docs")}, "neither model_index.json nor config.json"),
@@ -124,6 +180,48 @@ def test_a_wrong_wish_is_refused_before_a_room_opens(changes: dict[str, object],
     with pytest.raises(CommandError, match=words) as caught:
         read_wish(options(**{"checkpoint": str(folder), **changes}))
     assert caught.value.returncode == 2
+
+
+@pytest.mark.django_db
+def test_what_the_wish_names_is_looked_at_before_it_is_opened(folder: Path, tmp_path: Path) -> None:
+    link, pipe, huge = tmp_path / "null.png", tmp_path / "pipe.png", tmp_path / "huge.png"
+    link.symlink_to("/dev/null")
+    os.mkfifo(pipe)
+    with huge.open("wb") as file:
+        file.truncate(21 * 1024 * 1024)
+    for changes, words in (
+        ({"output": str(link)}, "no ordinary file"),
+        ({"image": str(pipe)}, "no ordinary file"),
+        ({"image": str(huge)}, "it has 21 MB and 20 MB is the most"),
+    ):
+        with pytest.raises(CommandError, match=words):
+            read_wish(options(checkpoint=str(folder), **changes))
+    (tmp_path / "pets-2.png").mkdir()
+    with pytest.raises(CommandError, match=r"pets-2\.png cannot be written"):
+        read_wish(options(checkpoint=str(folder), output=str(tmp_path / "pets.png"), count=2))
+
+
+@pytest.mark.django_db
+def test_a_strength_needs_a_picture(tmp_path: Path) -> None:
+    diffusion = tiny.save_diffusion(tmp_path / "diffusion")
+    with pytest.raises(CommandError, match="--strength needs a picture"):
+        read_wish(options(checkpoint=str(diffusion), strength=0.5))
+    with pytest.raises(CommandError, match="does not use --temperature. It uses --negative, --steps"):
+        read_wish(options(checkpoint=str(diffusion), temperature=1.0))
+    recipe = read_wish(options(checkpoint=str(diffusion))).recipe(7)
+    assert recipe["steps"] == 25
+    assert "strength" not in recipe and "temperature" not in recipe, "they changed nothing"
+    source = tmp_path / "cat.png"
+    Image.new("RGB", (32, 32)).save(source)
+    assert read_wish(options(checkpoint=str(diffusion), image=str(source))).recipe(7)["strength"] == 0.6
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_picture(tmp_path: Path) -> None:
+    (tmp_path / ".cat.png.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        write(tmp_path / "cat.png", bytes(10_000))
+    assert caught.value.filename == str(tmp_path / "cat.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.django_db

@@ -1,22 +1,24 @@
 """`manage.py generate "a cat on white"`: draw without web, cluster or database, through the same engine room."""
 
 import json
+import re
 import time
 from argparse import ArgumentParser
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from generation.engines.client import Reply, RoomClient, RoomSettings
 from generation.engines.encoding import png_with_recipe
 from generation.engines.errors import EngineError, InvalidParamsError
-from generation.engines.fragments import Kind, Note
+from generation.engines.fragments import Kind, Note, Step
 from generation.engines.protocol import EncodedFragment, Figures
 from generation.management.wish import WRONG_WISH, CommandWish, read_wish
 
@@ -24,6 +26,7 @@ FAILED = 1
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 CANCEL_SECONDS = 2.0
 MEBIBYTE = 1024 * 1024
+FRAGMENT = re.compile(r"\d{4,}-picture-\d-(fragment|preview)-\d+\.webp")  # the names that are given below
 
 
 class Command(BaseCommand):
@@ -90,7 +93,8 @@ class Artist:
                 began = time.perf_counter()
                 room.start()
                 self._start_seconds = time.perf_counter() - began
-                with closing(cast("Generator[Reply]", room.generate(self._wish.spec, self._wish.params))) as replies:
+                replies = room.generate(self._wish.spec, self._wish.params, stepped=partial(self._step, progress, task))
+                with closing(cast("Generator[Reply]", replies)):
                     for reply in replies:
                         self._take(reply)
                         progress.update(task, **self._progress(reply))
@@ -111,29 +115,33 @@ class Artist:
         if isinstance(reply, Figures):
             self._figures = reply
         elif isinstance(reply, EncodedFragment) and reply.kind is Kind.FINAL:
-            self._write(self._wish.file(reply.index), png_with_recipe(reply.data, self._wish.recipe(reply.seed)))
+            self._keep(self._wish.file(reply.index), png_with_recipe(reply.data, self._wish.recipe(reply.seed)))
         elif isinstance(reply, EncodedFragment):
             self._shown += 1
             if self._fragments is not None:
                 name = f"{self._shown:04}-picture-{reply.index + 1}-{reply.kind}-{reply.sequence}.webp"
-                (self._fragments / name).write_bytes(reply.data)
+                write(self._fragments / name, reply.data)
 
-    def _write(self, file: Path, data: bytes) -> None:
-        draft = file.with_name(f".{file.name}.part")  # nobody finds half a picture under the name they asked for
-        try:
-            draft.write_bytes(data)
-            draft.replace(file)
-        finally:
-            draft.unlink(missing_ok=True)
+    def _keep(self, file: Path, data: bytes) -> None:
+        write(file.resolve(), data)  # a link stays, and what it leads to is replaced
         self._written.append(file)
+
+    def _step(self, progress: Progress, task: TaskID, step: Step) -> None:
+        progress.update(task, **self._bar(step.index, step.step, step.steps))
 
     def _progress(self, reply: Reply) -> dict[str, Any]:
         if isinstance(reply, Note):
             return {"description": reply.message}
         if isinstance(reply, Figures):
             return {}
-        done = reply.index * reply.steps + reply.step
-        return {"description": "Drawing", "completed": done, "total": reply.steps * self._wish.params.count}
+        return self._bar(reply.index, reply.step, reply.steps)
+
+    def _bar(self, index: int, step: int, steps: int) -> dict[str, Any]:
+        return {
+            "description": "Drawing",
+            "completed": index * steps + step,
+            "total": steps * self._wish.params.count,
+        }
 
 
 def room_settings(verbosity: int) -> RoomSettings:
@@ -157,11 +165,27 @@ def sentence(report: dict[str, Any]) -> str:
     )
 
 
+def write(file: Path, data: bytes) -> None:
+    """All of it or nothing. Raises OSError that names `file`."""
+    draft = file.with_name(f".{file.name}.part")  # nobody finds half a picture under the name they asked for
+    try:
+        draft.write_bytes(data)
+        draft.replace(file)
+    except OSError as error:  # a full disk is told without a name
+        raise OSError(error.errno, error.strerror, str(file)) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def _folder(name: str | None) -> Path | None:
+    """Without what an earlier run left: two drawings must not mix. Other files stay."""
     if name is None:
         return None
     try:
         Path(name).mkdir(parents=True, exist_ok=True)
+        for file in Path(name).iterdir():
+            if FRAGMENT.fullmatch(file.name):
+                file.unlink()
     except OSError as error:
         raise CommandError(f"{name} cannot be used for fragments: {error.strerror}.", returncode=WRONG_WISH) from error
     return Path(name)
