@@ -19,6 +19,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 EMAIL = "admin@example.org"
 PASSWORD = "correct horse battery"
+DATABASE = "tessera.sqlite3"
 STOP_SECONDS = 5.0
 # Whatever proxy the environment names, the portal is on this machine.
 direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -66,18 +67,23 @@ class Portal:
         }
         return {**os.environ, **own, **self.settings}
 
-    def start(self, *, seconds: float = 120) -> "Portal":
-        """Start and wait until /readyz says yes."""
+    def begin(self, output: int | None = None) -> None:
+        """Start, and wait for nothing; what it prints goes to the log, or to the file number `output`."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "run", *self.arguments],
                 cwd=ROOT,
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=log if output is None else output,
+                stderr=log if output is None else output,
                 start_new_session=True,
             )
+
+    def start(self, *, seconds: float = 120) -> "Portal":
+        """Start and wait until /readyz says yes."""
+        self.begin()
+        assert self.process is not None
         deadline = time.monotonic() + seconds
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -86,6 +92,15 @@ class Portal:
                 raise AssertionError(f"The portal did not start:\n{output}")
             time.sleep(0.2)
         return self
+
+    def has_open(self, name: str) -> bool:
+        """Whether the supervisor itself has this file of the data folder open."""
+        assert self.process is not None
+        return str(self.data / name) in {file.path for file in psutil.Process(self.process.pid).open_files()}
+
+    def children(self) -> list[psutil.Process]:
+        """Web and cluster."""
+        return psutil.Process(self.process.pid).children() if self.process is not None else []
 
     def is_ready(self) -> bool:
         """What /readyz says."""
