@@ -1,7 +1,8 @@
 """Carries messages of this process to the web process, in a thread of its own.
 
-`put` never blocks and never raises: what cannot be delivered soon is dropped. A dropped message is no loss of truth,
-the database and the live store have it.
+`put` never blocks and never raises: what cannot be delivered soon is dropped, except that small messages (states) wait
+for a web process that is being restarted. A dropped message is no loss of truth: the database and the live store have
+it.
 """
 
 import atexit
@@ -52,7 +53,7 @@ class Sender:
                 self._socket.close()
             self._reset()
         with self._ready:
-            if time.monotonic() < self._retry_at:
+            if time.monotonic() < self._retry_at and len(packed) >= LARGE:
                 self.dropped += 1
                 return
             self._backlog.append(packed)
@@ -104,13 +105,17 @@ class Sender:
         with self._ready:
             self._busy = False
             self._ready.notify_all()
-            self._ready.wait_for(lambda: self._backlog or self._closed)
-            if not self._backlog:
+            while not self._closed and not (self._backlog and self._retry_in() <= 0):
+                self._ready.wait(self._retry_in() if self._backlog else None)
+            if not self._backlog or self._retry_in() > 0:
                 return None
             packed = self._backlog.popleft()
             self._size -= len(packed)
             self._busy = True
             return packed
+
+    def _retry_in(self) -> float:
+        return self._retry_at - time.monotonic()
 
     def _deliver(self, packed: bytes) -> None:
         # Twice: the first failure may only mean that the web process was restarted since the last message.
@@ -123,10 +128,11 @@ class Sender:
                 reason = error
         logger.debug("The web process cannot be reached: %s", reason)
         with self._ready:
-            # Nobody listens, so nobody watches: what is waiting would be old news.
-            self.dropped += 1 + len(self._backlog)
-            self._backlog.clear()
-            self._size = 0
+            # Nobody listens, so nobody watches: pictures that wait would be old news when somebody does.
+            waiting = [packed, *self._backlog]
+            self._backlog = deque(message for message in waiting if len(message) < LARGE)
+            self._size = sum(map(len, self._backlog))
+            self.dropped += len(waiting) - len(self._backlog)
             self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def _connected(self) -> socket.socket:

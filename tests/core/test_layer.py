@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from core.layer import LocalChannelLayer
-from core.sender import BACKLOG_BYTES, Sender
+from core.sender import BACKLOG_BYTES, LARGE, Sender
 from core.unixsocket import PATH_LIMIT, Listener, socket_path
 from core.wire import MAGIC, MESSAGE_LIMIT, PREFIX, WireError, decode, encode, lengths
 
@@ -197,6 +198,34 @@ def test_small_messages_outlive_pictures_in_a_full_backlog(tmp_path: Path) -> No
     sender._backlog.clear()
     listener.close()
     sender.close()
+
+
+def test_small_messages_wait_for_a_web_process_that_is_being_restarted(tmp_path: Path) -> None:
+    sender = Sender(tmp_path / "run")
+    state, picture = encode("group", "g", {"type": "state"}), encode("group", "g", {"frame": bytes(LARGE)})
+    for message in (state, picture, state):
+        sender.put(message)
+        time.sleep(0.1)  # the second and third come while it waits to try again
+    assert sender.dropped == 1
+    listener = Listener(socket_path(tmp_path / "run"))
+    assert sender.flush(5)
+    with closing(listener.socket) as bound:
+        bound.setblocking(True)
+        connection, _ = bound.accept()
+        with connection:
+            sender.close()
+            assert connection.makefile("rb").read() == state + state
+    listener.close()
+
+
+def test_who_ends_does_not_wait_for_nobody(tmp_path: Path) -> None:
+    sender = Sender(tmp_path / "run")
+    sender.put(encode("group", "g", {"type": "state"}))
+    began = time.monotonic()
+    sender.close()
+    assert time.monotonic() - began < 2
+    assert sender._thread is not None
+    assert not sender._thread.is_alive()
 
 
 def test_a_fork_gets_a_sender_of_its_own(tmp_path: Path) -> None:
