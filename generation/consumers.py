@@ -31,6 +31,7 @@ CLOSE_TOO_MUCH = 4429
 # A logout closes the socket before it deletes the session, so a socket opened in between is found by an early look.
 FIRST_CHECK_SECONDS = 2.0
 TICK_SECONDS = 0.5
+SNAPSHOT_SECONDS = 1.0
 FINAL = frozenset(map(str, GenerationRequest.FINAL))
 
 
@@ -40,6 +41,7 @@ class StudioConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     user: User | None = None
     watch: asyncio.Task[None] | None = None
     ended = False
+    snapshot_at = float("-inf")
 
     async def __call__(self, scope: WebSocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Run the socket; whatever ends it, nothing of it stays."""
@@ -78,7 +80,7 @@ class StudioConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             # News of the client's progress is free: there is no more of it than of frames.
             if content["type"] == "ack" and self.outbox.acknowledge(inbound.parse_int(content.get("n")), _now()):
                 await self.pump()
-            elif self.budget.take(_now()):
+            elif self.budget.take(_now(), inbound.COSTS.get(content["type"], 1.0)):
                 await self.obey(self.user, content)
             else:
                 await self.end(CLOSE_TOO_MUCH, "Too many messages.")
@@ -93,7 +95,9 @@ class StudioConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             case "ping":
                 await self.tell({"type": "pong"})
             case "snapshot":
-                await self.send_snapshot(user)
+                # A page that has just had one needs no other, and a flood of them is not answered.
+                if _now() - self.snapshot_at > SNAPSHOT_SECONDS:
+                    await self.send_snapshot(user)
             case "resume":
                 await self.resume(user, inbound.parse_resume(content))
             case _:
@@ -107,7 +111,7 @@ class StudioConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         final = payload["state"] == GenerationRequest.State.COMPLETED
         await self.tell({"type": "request.completed" if final else "request.state", "request": payload})
         if payload["state"] in snapshot.DRAWN:
-            self.outbox.rewind(wish.request, wish.attempt, wish.have)
+            self.outbox.rewind(wish.request, wish.run, wish.have)
             await self.pump()
 
     async def studio_text(self, message: dict[str, Any]) -> None:
@@ -139,15 +143,14 @@ class StudioConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         while not self.ended and (behind := self.outbox.next_behind()):
             key, track = behind
             room = self.outbox.credit
-            packed = await asyncio.to_thread(
-                live.missing, key, attempt=track.attempt, have=dict(track.have), limit=room
-            )
+            packed = await asyncio.to_thread(live.missing, key, run=track.run, have=dict(track.have), limit=room)
             for data in packed:
                 await self.send_frame(Frame.unpack(data), data)
             track.behind = len(packed) >= room
 
     async def send_snapshot(self, user: User) -> None:
         """What is open, from the database, then what has been drawn of it."""
+        self.snapshot_at = _now()
         event, running = await database_sync_to_async(snapshot.of_user)(user)
         await self.tell(event)
         for request_id in running:

@@ -8,22 +8,11 @@ import uuid
 from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
-from core.push import close_sockets, push, user_group
+from core.push import push
 from generation.engines.fragments import Kind
 
-__all__ = [
-    "Frame",
-    "ImagePayload",
-    "RequestPayload",
-    "TextEvent",
-    "close_sockets",
-    "publish_frame",
-    "publish_text",
-    "user_group",
-]
-
 FRAME_LIMIT = 256 * 1024
-# magic, version, kind, request, attempt, index, sequence, x, y, width, height, canvas width, canvas height, step, steps
+# magic, version, kind, request, run, index, sequence, x, y, width, height, canvas width, canvas height, step, steps
 HEADER = struct.Struct("!2sBB16sHHIHHHHHHHH")
 MAGIC = b"TF"
 VERSION = 1
@@ -36,7 +25,7 @@ class Frame:
 
     kind: Kind
     request: uuid.UUID
-    attempt: int
+    run: int
     index: int
     sequence: int
     x: int
@@ -66,7 +55,7 @@ class Frame:
             VERSION,
             KINDS.index(self.kind),
             self.request.bytes,
-            self.attempt,
+            self.run,
             self.index,
             self.sequence,
             *numbers,
@@ -78,12 +67,12 @@ class Frame:
         """The reverse of pack. Raises ValueError for anything else."""
         if len(packed) < HEADER.size:
             raise ValueError("A frame is longer than its header.")
-        magic, version, kind, request, attempt, index, sequence, *numbers = HEADER.unpack_from(packed)
+        magic, version, kind, request, run, index, sequence, *numbers = HEADER.unpack_from(packed)
         if magic != MAGIC or version != VERSION or kind >= len(KINDS):
             raise ValueError("Not a frame of this version.")
         x, y, width, height, canvas_width, canvas_height, step, steps = numbers
         place = (x, y, width, height, canvas_width, canvas_height, step, steps)
-        return cls(KINDS[kind], uuid.UUID(bytes=request), attempt, index, sequence, *place, packed[HEADER.size :])
+        return cls(KINDS[kind], uuid.UUID(bytes=request), run, index, sequence, *place, packed[HEADER.size :])
 
 
 class ImagePayload(TypedDict):
@@ -104,7 +93,7 @@ class RequestPayload(TypedDict):
     id: str
     state: str
     version: int
-    attempt: int
+    run: int
     prompt: str
     checkpoint: str
     width: int
@@ -135,11 +124,4 @@ def publish_text(user_id: uuid.UUID, event: TextEvent) -> None:
 
 def publish_frame(user_id: uuid.UUID, frame: Frame) -> None:
     """Show a fragment to `user_id`. Never raises."""
-    message = {
-        "type": "studio.frame",
-        "kind": str(frame.kind),
-        "request": frame.request.hex,
-        "index": frame.index,
-        "frame": frame.pack(),
-    }
-    push(user_id, message)
+    push(user_id, {"type": "studio.frame", "frame": frame.pack()})

@@ -10,7 +10,10 @@ from generation.engines.params import MAX_COUNT
 
 MESSAGE_LIMIT = 4096
 RATE = 10.0
-BURST = 60.0
+# A page that comes back may ask for all that it has open.
+BURST = 240.0
+# What is answered from the database.
+COSTS = {"snapshot": 10.0, "resume": 10.0}
 _INT_LIMIT = 2**53
 
 
@@ -25,22 +28,22 @@ class Budget:
     left: float = BURST
     at: float | None = None
 
-    def take(self, now: float) -> bool:
+    def take(self, now: float, cost: float = 1.0) -> bool:
         """False when the client asks too much."""
         since = now - (now if self.at is None else self.at)
         self.left, self.at = min(BURST, self.left + since * RATE), now
-        if self.left < 1:
+        if self.left < cost:
             return False
-        self.left -= 1
+        self.left -= cost
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Send what I lack of `request`: I have `have[index]` fragments of picture `index`, of `attempt`."""
+    """Send what I lack of `request`: I have `have[index]` fragments of picture `index`, of `run`."""
 
     request: uuid.UUID
-    attempt: int = 0
+    run: int = 0
     have: dict[int, int] = field(default_factory=dict)
 
 
@@ -64,7 +67,7 @@ def parse_resume(content: dict[str, Any]) -> Resume:
         raise InboundError("No such request.")
     if not isinstance(have, dict) or len(have) > MAX_COUNT or not all(str(key).isdecimal() for key in have):
         raise InboundError("That is no list of what you have.")
-    return Resume(request, parse_int(content.get("attempt", 0)), {int(key): parse_int(n) for key, n in have.items()})
+    return Resume(request, parse_int(content.get("run", 0)), {int(key): parse_int(n) for key, n in have.items()})
 
 
 def parse_int(value: object) -> int:

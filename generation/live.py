@@ -1,6 +1,6 @@
 """The live store: what has been drawn of requests that still run, for those who come late. Files, no rows.
 
-LIVE_ROOT/<request>/<attempt>/ holds every fragment and only the newest preview of each picture, packed as they travel.
+LIVE_ROOT/<request>/<run>/ holds every fragment and only the newest preview of each picture, packed as they travel.
 One writer per request (the runner), any number of readers. A full disk costs the replay, never a render.
 """
 
@@ -35,26 +35,21 @@ class Entry:
 
 
 def keep(request_id: uuid.UUID, frame: Frame) -> None:
-    """Store `frame`; a new attempt clears the old one. Never raises for the disk's sake."""
+    """Store `frame`; a new run clears the old one. Never raises for the disk's sake."""
     try:
-        folder = _attempt_folder(request_id, frame.attempt)
+        folder = _run_folder(request_id, frame.run)
         if folder is not None:
             _write(folder, frame)
     except OSError as error:
         logger.warning("A frame of %s was not kept: %s", request_id, error)
 
 
-def frames(request_id: uuid.UUID) -> list[bytes]:
-    """All fragments and the newest preview of each picture, of the newest attempt, packed, in painting order."""
-    return missing(request_id, attempt=0, have={}, limit=None)
-
-
-def missing(request_id: uuid.UUID, *, attempt: int, have: Have, limit: int | None) -> list[bytes]:
-    """What somebody who has `have` of `attempt` lacks, at most `limit` frames. Another attempt: everything."""
+def missing(request_id: uuid.UUID, *, run: int, have: Have, limit: int | None) -> list[bytes]:
+    """What somebody who has `have` of `run` lacks, at most `limit` frames. Another run: everything."""
     newest = _newest(request_id)
     if newest is None:
         return []
-    known = have if int(newest.name) == attempt else {}
+    known = have if int(newest.name) == run else {}
     wanted = [entry for entry in _entries(newest) if entry.sequence >= known.get((entry.kind, entry.index), 0)]
     wanted.sort(key=lambda entry: (entry.kind is Kind.PREVIEW, entry.index, entry.sequence))
     packed = (_read(entry) for entry in wanted[:limit])
@@ -79,7 +74,7 @@ def _folder(request_id: uuid.UUID) -> Path:
     return Path(settings.LIVE_ROOT) / request_id.hex
 
 
-def _attempts(request_id: uuid.UUID) -> list[Path]:
+def _runs(request_id: uuid.UUID) -> list[Path]:
     folder = _folder(request_id)
     found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
     return sorted(found, key=lambda path: int(path.name))
@@ -87,19 +82,19 @@ def _attempts(request_id: uuid.UUID) -> list[Path]:
 
 def _newest(request_id: uuid.UUID) -> Path | None:
     try:
-        attempts = _attempts(request_id)
+        runs = _runs(request_id)
     except OSError:
         # Dropped between two looks.
         return None
-    return attempts[-1] if attempts else None
+    return runs[-1] if runs else None
 
 
-def _attempt_folder(request_id: uuid.UUID, attempt: int) -> Path | None:
-    folder = _folder(request_id) / str(attempt)
+def _run_folder(request_id: uuid.UUID, run: int) -> Path | None:
+    folder = _folder(request_id) / str(run)
     if folder.is_dir():
         return folder
-    others = _attempts(request_id)
-    if others and int(others[-1].name) > attempt:
+    others = _runs(request_id)
+    if others and int(others[-1].name) > run:
         # A worker that lost its lease speaks late.
         return None
     folder.mkdir(parents=True, mode=0o700)

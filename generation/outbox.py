@@ -21,7 +21,7 @@ TRACKS_LIMIT = 256
 class Track:
     """How far this socket is with one request. `have` counts per kind and picture, as in the live store."""
 
-    attempt: int = 0
+    run: int = 0
     have: dict[tuple[Kind, int], int] = field(default_factory=dict)
     behind: bool = False
 
@@ -55,8 +55,8 @@ class Outbox:
 
     def offer(self, frame: Frame) -> bool:
         """Whether to send `frame` now. If not, it is pending, known, old, or its request is behind."""
-        track = self._track(frame.request, frame.attempt)
-        if frame.attempt < track.attempt or frame.sequence < track.have.get((frame.kind, frame.index), 0):
+        track = self._track(frame.request, frame.run)
+        if frame.run < track.run or frame.sequence < track.have.get((frame.kind, frame.index), 0):
             return False
         if frame.kind is Kind.PREVIEW:
             return self._offer_preview(frame)
@@ -66,7 +66,7 @@ class Outbox:
 
     def took(self, frame: Frame, now: float) -> None:
         """`frame` was sent."""
-        track = self._track(frame.request, frame.attempt)
+        track = self._track(frame.request, frame.run)
         track.have[frame.kind, frame.index] = frame.sequence + 1
         if self.sent == self.acked:
             self.waiting_since = now
@@ -89,23 +89,23 @@ class Outbox:
         if request_id not in self.tracks:
             self._add(request_id, Track(behind=True))
 
-    def rewind(self, request_id: uuid.UUID, attempt: int, have: Mapping[int, int]) -> None:
+    def rewind(self, request_id: uuid.UUID, run: int, have: Mapping[int, int]) -> None:
         """The client tells what it has: the next fragment it lacks, per picture."""
         known = {(Kind.FRAGMENT, index): sequence for index, sequence in have.items()}
         self._drop_previews(request_id)
-        self._add(request_id, Track(attempt, known, behind=True))
+        self._add(request_id, Track(run, known, behind=True))
 
     def forget(self, request_id: uuid.UUID) -> None:
         """The request is final."""
         self.tracks.pop(request_id, None)
         self._drop_previews(request_id)
 
-    def _track(self, request_id: uuid.UUID, attempt: int) -> Track:
+    def _track(self, request_id: uuid.UUID, run: int) -> Track:
         track = self.tracks.get(request_id)
         if track is None:
-            track = self._add(request_id, Track(attempt))
-        elif attempt > track.attempt:
-            track.attempt, track.have = attempt, {}
+            track = self._add(request_id, Track(run))
+        elif run > track.run:
+            track.run, track.have = run, {}
             self._drop_previews(request_id)
         return track
 

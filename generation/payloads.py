@@ -21,7 +21,7 @@ def request_payload(
         id=str(request.pk),
         state=request.state,
         version=request.version,
-        attempt=request.attempt,
+        run=request.run,
         prompt=request.prompt,
         checkpoint=request.checkpoint.title,
         width=request.param("width", 0),

@@ -130,6 +130,7 @@ def _claim(chosen: Candidate, device: Device, now: datetime) -> GenerationReques
         state=GenerationRequest.State.LOADING,
         version=F("version") + 1,
         attempt=F("attempt") + 1,
+        run=F("run") + 1,
         device=device,
         lease_token=uuid.uuid4(),
         lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),

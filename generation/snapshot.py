@@ -1,5 +1,6 @@
 """What a page must know when it comes or comes back, from the database. Reads only."""
 
+import json
 import uuid
 
 from accounts.models import User
@@ -31,8 +32,7 @@ def of_request(user: User, request_id: uuid.UUID) -> RequestPayload | None:
 def _fitting(requests: list[RequestPayload]) -> list[RequestPayload]:
     size, shown = 0, []
     for request in requests:
-        # A character beyond ASCII takes six in JSON.
-        size += len(request["prompt"]) * 6 + 500
+        size += len(json.dumps(request))
         if size < CHARACTERS:
             shown.append(request)
     return shown

@@ -56,6 +56,8 @@ class GenerationRequest(UuidModel):
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     version = models.PositiveIntegerField(default=0, help_text="grows with every change of state")
     attempt = models.PositiveSmallIntegerField(default=0, help_text="counted when claimed")
+    # Not the attempt: one that is given back counts no attempt, and pages must not mix the two drawings.
+    run = models.PositiveIntegerField(default=0, help_text="grows with every claim, never shrinks")
     device = models.ForeignKey("generation.Device", models.SET_NULL, null=True, blank=True, related_name="requests")
     lease_token = models.UUIDField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)

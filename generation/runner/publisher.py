@@ -36,7 +36,7 @@ class Publisher:
         frame = events.Frame(
             kind=fragment.kind,
             request=self._request.pk,
-            attempt=self._request.attempt,
+            run=self._request.run,
             index=fragment.index,
             sequence=fragment.sequence,
             x=fragment.x,

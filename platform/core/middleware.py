@@ -1,4 +1,4 @@
-"""Gives every answer an id that log lines carry, and the admin its own content security policy."""
+"""Gives every answer an id by which a person can name it, and the admin its own content security policy."""
 
 import uuid
 from collections.abc import Awaitable, Callable

@@ -20,12 +20,17 @@ ORIGIN = "http://stage.test"
 REQUEST = "0190b7a4-0000-4000-8000-00000000000a"
 EDGE, BAND = 64, 8
 POLICY = "default-src 'self'; script-src 'self'; img-src 'self' blob:; connect-src 'self' ws://stage.test"
-CARD = """<article id="request-{id}" data-request="{id}" data-state="{state}" data-version="1" data-attempt="0">
+CARD = """<article id="request-{id}" data-request="{id}" data-state="{state}" data-version="1" data-run="0">
 <span data-request-state></span><span data-request-position hidden></span><progress data-request-progress></progress>
 <span data-request-progress-text></span><p data-request-note hidden></p>
 <div data-request-error hidden><p data-request-error-message></p><p data-request-error-hint></p></div>
 <button data-request-cancel>Cancel</button><button data-request-retry hidden>Try again</button>
 <a data-picture-link><canvas data-canvas data-index="0" width="64" height="64"></canvas></a></article>"""
+# The same with a place for a second picture.
+CARD_OF_TWO = CARD.replace(
+    "</article>",
+    '<a data-picture-link><canvas data-canvas data-index="1" width="64" height="64"></canvas></a></article>',
+)
 PAGE = """<!doctype html><p data-stream-connection hidden></p><p data-stream-announcer></p>
 <section data-stream>{cards}</section><script type="module" src="/static/stream.js"></script>"""
 
@@ -44,21 +49,21 @@ def encode(pixels: Pixels, kind: str = "WEBP") -> bytes:
     return stream.getvalue()
 
 
-def band(pixels: Pixels, sequence: int, *, attempt: int = 1) -> bytes:
+def band(pixels: Pixels, sequence: int, *, run: int = 1, index: int = 0) -> bytes:
     """Fragment number `sequence` of a picture, packed."""
     top = sequence * BAND
     data = encode(pixels[top : top + BAND])
     return Frame(
-        Kind.FRAGMENT, uuid.UUID(REQUEST), attempt, 0, sequence, 0, top, EDGE, BAND, EDGE, EDGE, sequence + 1, 8, data
+        Kind.FRAGMENT, uuid.UUID(REQUEST), run, index, sequence, 0, top, EDGE, BAND, EDGE, EDGE, sequence + 1, 8, data
     ).pack()
 
 
-def preview(pixels: Pixels, sequence: int, *, attempt: int = 1) -> bytes:
+def preview(pixels: Pixels, sequence: int, *, run: int = 1, index: int = 0) -> bytes:
     """A whole small picture, packed."""
     height, width = pixels.shape[:2]
     data = encode(pixels)
     return Frame(
-        Kind.PREVIEW, uuid.UUID(REQUEST), attempt, 0, sequence, 0, 0, width, height, EDGE, EDGE, sequence + 1, 8, data
+        Kind.PREVIEW, uuid.UUID(REQUEST), run, index, sequence, 0, 0, width, height, EDGE, EDGE, sequence + 1, 8, data
     ).pack()
 
 
@@ -107,11 +112,11 @@ class Stage:
         kind = "request.completed" if state == "completed" else "request.state"
         self.tell(type=kind, request={**PAYLOAD, "state": state, **more})
 
-    def canvas(self) -> Pixels:
-        """The pixels of the canvas; what was never painted is black."""
-        script = """() => { const canvas = document.querySelector("canvas");
+    def canvas(self, index: int = 0) -> Pixels:
+        """The pixels of a canvas; what was never painted is black."""
+        script = """(index) => { const canvas = document.querySelectorAll("canvas")[index];
         return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]; }"""
-        pixels = np.array(self.page.evaluate(script), dtype=np.uint8).reshape(EDGE, EDGE, 4)
+        pixels = np.array(self.page.evaluate(script, index), dtype=np.uint8).reshape(EDGE, EDGE, 4)
         return pixels[:, :, :3]
 
     def data(self, name: str) -> str | None:
@@ -132,12 +137,20 @@ class Stage:
             self.page.wait_for_timeout(20)
         raise AssertionError(f"The page said only {self.heard}")
 
+    def wait_for_word(self, kind: str) -> None:
+        """Until the page has said something of this type."""
+        for _ in range(500):
+            if any(message["type"] == kind for message in self.heard):
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"The page said only {self.heard}")
+
     def resumes(self) -> list[dict[str, Any]]:
         """What the page asked to resume."""
         return [message for message in self.heard if message["type"] == "resume"]
 
 
 PAYLOAD = {
-    "id": REQUEST, "state": "running", "version": 2, "attempt": 1, "prompt": "a cat", "checkpoint": "Tiny",
+    "id": REQUEST, "state": "running", "version": 2, "run": 1, "prompt": "a cat", "checkpoint": "Tiny",
     "width": EDGE, "height": EDGE, "count": 1, "step": 0, "steps": 8,
 }  # fmt: skip

@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.test import Client
 
 from accounts.models import User
+from core import push
 from generation import consumers, events, live, sessions
 from generation.engines.fragments import Kind
 from generation.events import Frame, TextEvent
@@ -41,7 +42,7 @@ def request_of(project: Project) -> Callable[..., GenerationRequest]:
         params = {"width": 64, "height": 64, "count": 1}
         return GenerationRequest.objects.create(
             owner=owner, project=project, checkpoint=checkpoint, prompt="a cat", params=params, state=state,
-            lease_token=token, attempt=1,
+            lease_token=token, attempt=1, run=1,
         )  # fmt: skip
 
     return make
@@ -182,10 +183,10 @@ async def test_resume_sends_what_the_client_lacks(
     await show(alice, fragment(running, 3, kind=Kind.PREVIEW))
     await page.frames()
     await page.say(type="ack", n=7)
-    await page.say(type="resume", request=str(running.pk), attempt=1, have={"0": 4})
+    await page.say(type="resume", request=str(running.pk), run=1, have={"0": 4})
     assert (await page.hear_text("request.state"))["request"]["id"] == str(running.pk)
     assert sequences(await page.frames()) == [4, 5, 3]
-    await page.say(type="resume", request=str(running.pk), attempt=0)
+    await page.say(type="resume", request=str(running.pk), run=0)
     assert len(await page.frames()) == CREDIT - 3
 
 
@@ -235,6 +236,43 @@ async def test_too_many_messages_close(alice: User, pages: Opener) -> None:
     assert await page.hear_close() == 4429
 
 
+async def test_a_flood_of_snapshots_is_not_answered_one_by_one(alice: User, pages: Opener) -> None:
+    page = await pages(alice)
+    for _ in range(20):
+        await page.say(type="snapshot")
+    await page.say(type="ping")
+    heard = []
+    while not heard or heard[-1] != {"type": "pong"}:
+        heard.append(await page.hear())
+    assert len(heard) <= 2
+    for _ in range(10):
+        await page.say(type="snapshot")
+    assert await page.hear_close() == 4429
+
+
+async def test_a_snapshot_is_answered_again_a_moment_later(
+    alice: User, pages: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "SNAPSHOT_SECONDS", 0.0)
+    page = await pages(alice)
+    await page.say(type="snapshot")
+    assert (await page.hear_text("snapshot"))["requests"] == []
+
+
+async def test_a_snapshot_stays_below_what_daphne_takes(
+    alice: User, request_of: Callable[..., GenerationRequest]
+) -> None:
+    row = await sync_to_async(request_of)(alice, "queued")
+    fields = {"owner": alice, "project_id": row.project_id, "checkpoint_id": row.checkpoint_id}
+    for _ in range(25):
+        await GenerationRequest.objects.acreate(**fields, prompt="\N{CAT FACE}" * 4000)
+    page = Page(await sync_to_async(cookie_of)(alice))
+    assert await page.open()
+    message = await page.socket.receive_output(timeout=10)
+    assert 300_000 < len(message["text"]) < 500_000
+    await page.leave()
+
+
 async def test_too_many_windows_are_refused_and_a_closed_one_makes_room(alice: User, pages: Opener) -> None:
     for _ in range(SOCKETS_LIMIT - 1):
         await pages(alice)
@@ -273,7 +311,7 @@ async def test_the_hook_closes_every_socket_of_a_person_and_of_nobody_else(
     alice: User, bob: User, pages: Opener
 ) -> None:
     first, second, other = await pages(alice), await pages(alice), await pages(bob)
-    await sync_to_async(events.close_sockets)(alice.pk, "Deactivated.")
+    await sync_to_async(push.close_sockets)(alice.pk, "Deactivated.")
     assert (await first.hear_text("close"))["message"] == "Deactivated."
     assert [await first.hear_close(), await second.hear_close()] == [4401, 4401]
     assert await other.socket.receive_nothing(timeout=0.3)

@@ -1,4 +1,4 @@
-"""The live store: newest preview only, a new attempt clears, late workers are ignored, a full disk is no failure."""
+"""The live store: newest preview only, a new run clears, late workers are ignored, a full disk is no failure."""
 
 import uuid
 from dataclasses import replace
@@ -13,22 +13,26 @@ from generation.events import FRAME_LIMIT, HEADER, Frame
 REQUEST = uuid.UUID("0190b7a4-0000-4000-8000-000000000001")
 
 
-def fragment(sequence: int, *, index: int = 0, attempt: int = 1, data: bytes = b"webp") -> Frame:
-    return Frame(Kind.FRAGMENT, REQUEST, attempt, index, sequence, 0, sequence * 8, 64, 8, 64, 64, sequence, 8, data)
+def fragment(sequence: int, *, index: int = 0, run: int = 1, data: bytes = b"webp") -> Frame:
+    return Frame(Kind.FRAGMENT, REQUEST, run, index, sequence, 0, sequence * 8, 64, 8, 64, 64, sequence, 8, data)
 
 
-def preview(sequence: int, *, index: int = 0, attempt: int = 1) -> Frame:
-    return replace(fragment(sequence, index=index, attempt=attempt), kind=Kind.PREVIEW)
+def preview(sequence: int, *, index: int = 0, run: int = 1) -> Frame:
+    return replace(fragment(sequence, index=index, run=run), kind=Kind.PREVIEW)
+
+
+def everything() -> list[bytes]:
+    return live.missing(REQUEST, run=0, have={}, limit=None)
 
 
 def stored() -> list[tuple[str, int, int]]:
-    found = [Frame.unpack(packed) for packed in live.frames(REQUEST)]
+    found = [Frame.unpack(packed) for packed in everything()]
     return [(str(frame.kind), frame.index, frame.sequence) for frame in found]
 
 
 def test_frames_come_back_as_they_were() -> None:
     live.keep(REQUEST, fragment(0, data=b"\x00\xff" * 1000))
-    assert live.frames(REQUEST) == [fragment(0, data=b"\x00\xff" * 1000).pack()]
+    assert everything() == [fragment(0, data=b"\x00\xff" * 1000).pack()]
 
 
 def test_only_the_newest_preview_of_each_picture_is_kept() -> None:
@@ -39,19 +43,19 @@ def test_only_the_newest_preview_of_each_picture_is_kept() -> None:
     assert stored() == [("fragment", 0, 0), ("preview", 0, 2), ("preview", 1, 2)]
 
 
-def test_a_new_attempt_clears_the_old_one_and_a_late_worker_is_ignored() -> None:
+def test_a_new_run_clears_the_old_one_and_a_late_worker_is_ignored() -> None:
     live.keep(REQUEST, fragment(0))
-    live.keep(REQUEST, fragment(0, attempt=2))
-    live.keep(REQUEST, fragment(1, attempt=1))
-    assert [Frame.unpack(packed).attempt for packed in live.frames(REQUEST)] == [2]
+    live.keep(REQUEST, fragment(0, run=2))
+    live.keep(REQUEST, fragment(1, run=1))
+    assert [Frame.unpack(packed).run for packed in everything()] == [2]
 
 
 def test_missing_starts_where_the_reader_is() -> None:
     for sequence in range(12):
         live.keep(REQUEST, fragment(sequence))
 
-    def numbers(attempt: int, have: int, limit: int | None) -> list[int]:
-        packed = live.missing(REQUEST, attempt=attempt, have={(Kind.FRAGMENT, 0): have}, limit=limit)
+    def numbers(run: int, have: int, limit: int | None) -> list[int]:
+        packed = live.missing(REQUEST, run=run, have={(Kind.FRAGMENT, 0): have}, limit=limit)
         return [Frame.unpack(data).sequence for data in packed]
 
     assert numbers(1, 9, None) == [9, 10, 11]
@@ -64,7 +68,7 @@ def test_drop_and_sweep_forget(stage: Path) -> None:
     live.keep(REQUEST, fragment(0))
     live.keep(other, fragment(0))
     live.sweep({other})
-    assert live.frames(REQUEST) == []
+    assert everything() == []
     live.drop(other)
     live.drop(other)
     assert list((stage / "live").iterdir()) == []
@@ -75,14 +79,14 @@ def test_the_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "BYTES_LIMIT", 5000)
     for sequence in range(10):
         live.keep(REQUEST, fragment(sequence, data=bytes(1000)))
-    assert sum(map(len, live.frames(REQUEST))) <= 5000
+    assert sum(map(len, everything())) <= 5000
 
 
 def test_a_disk_that_refuses_fails_nobody(stage: Path, caplog: pytest.LogCaptureFixture) -> None:
     (stage / "live").write_text("a file where the folder should be")
     live.keep(REQUEST, fragment(0))
     assert "was not kept" in caplog.text
-    assert live.frames(REQUEST) == []
+    assert everything() == []
 
 
 def test_a_frame_survives_the_journey_and_rubbish_does_not() -> None:

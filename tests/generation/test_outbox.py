@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from generation.engines.fragments import Kind
 from generation.events import Frame
-from generation.inbound import BURST, RATE, Budget
+from generation.inbound import BURST, COSTS, RATE, Budget
 from generation.outbox import CREDIT, PENDING_LIMIT, TRACKS_LIMIT, Outbox
 
 REQUEST = uuid.uuid4()
 
 
-def fragment(sequence: int, *, attempt: int = 1, index: int = 0, request: uuid.UUID = REQUEST) -> Frame:
-    return Frame(Kind.FRAGMENT, request, attempt, index, sequence, 0, 0, 8, 8, 64, 64, 1, 8, b"")
+def fragment(sequence: int, *, run: int = 1, index: int = 0, request: uuid.UUID = REQUEST) -> Frame:
+    return Frame(Kind.FRAGMENT, request, run, index, sequence, 0, 0, 8, 8, 64, 64, 1, 8, b"")
 
 
 def preview(sequence: int, **places: int) -> Frame:
@@ -86,12 +86,12 @@ def test_a_client_stalls_only_while_frames_wait_for_it() -> None:
     assert not outbox.stalled(9000.0, 30)
 
 
-def test_a_new_attempt_starts_again_and_an_old_one_is_silent() -> None:
+def test_a_new_run_starts_again_and_an_old_one_is_silent() -> None:
     outbox = Outbox()
     give(outbox, fragment(0))
-    assert give(outbox, fragment(0, attempt=2))
-    assert not give(outbox, fragment(1, attempt=1))
-    assert not give(outbox, preview(5, attempt=1))
+    assert give(outbox, fragment(0, run=2))
+    assert not give(outbox, fragment(1, run=1))
+    assert not give(outbox, preview(5, run=1))
 
 
 def test_rewind_and_forget() -> None:
@@ -111,3 +111,10 @@ def test_the_budget_fills_again() -> None:
     budget = Budget()
     assert sum(budget.take(0.0) for _ in range(1000)) == int(BURST)
     assert sum(budget.take(1.0) for _ in range(1000)) == int(RATE)
+
+
+def test_what_the_database_answers_costs_more() -> None:
+    assert sum(Budget().take(0.0, COSTS["snapshot"]) for _ in range(1)) == 1
+    budget = Budget()
+    assert sum(budget.take(0.0, COSTS["snapshot"]) for _ in range(1000)) == BURST // COSTS["snapshot"]
+    assert sum(budget.take(1.0, COSTS["resume"]) for _ in range(1000)) == 1

@@ -98,7 +98,7 @@ def test_a_request_becomes_pictures(
     assert storage.thumb_path(first).read_bytes()[8:12] == b"WEBP"
     assert {frame.index for frame in frames} == {0, 1}
     assert len([frame for frame in frames if frame.index == 0]) >= 8
-    assert live.frames(request.pk) == []
+    assert live.missing(request.pk, run=0, have={}, limit=None) == []
     mosaic.refresh_from_db()
     assert mosaic.seconds_per_picture
 

@@ -10,7 +10,11 @@ from accounts.models import User
 from core.errors import TesseraError
 from generation import storage
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
+from generation.payloads import request_payload
+from generation.scheduler import claim_next
+from generation.services.devices import device_ensure
 from generation.services.requests import request_cancel, request_retry, request_submit, requests_refuse
+from generation.services.transitions import request_give_back
 from tests.generation import pictures
 from tests.generation.queue import lease, make_checkpoint, submit, wish
 
@@ -150,6 +154,19 @@ def test_what_was_accepted_is_what_is_stored(alice: User, charlie: User, project
         user=alice, project=project, checkpoint=able, params=wish(), source_image=image, source_upload=own
     )
     assert (made.source_image, made.source_upload) == (None, own)
+
+
+def test_every_claim_is_another_run_also_when_no_attempt_is_counted(
+    alice: User, project: Project, tiny: Checkpoint
+) -> None:
+    submit(alice, project, tiny)
+    seen = []
+    for _ in range(3):
+        claimed = claim_next(device_ensure(), [])
+        assert claimed is not None
+        seen.append((claimed.attempt, claimed.run, request_payload(claimed)["run"]))
+        request_give_back(request=claimed)
+    assert seen == [(1, 1, 1), (1, 2, 2), (1, 3, 3)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests import browser as chromium
-from tests.generation.stage import BAND, CARD, PAYLOAD, REQUEST, Stage, band, encode, picture, preview
+from tests.generation.stage import BAND, CARD, CARD_OF_TWO, PAYLOAD, REQUEST, Stage, band, encode, picture, preview
 
 pytestmark = pytest.mark.browser
 BANDS = range(8)
@@ -66,7 +66,7 @@ def test_a_lost_fragment_is_asked_for_and_nothing_is_painted_beyond_the_gap(stag
     stage.until(acked=7, resumed=1)
     assert np.array_equal(stage.canvas()[: 3 * BAND], cat[: 3 * BAND])
     assert not stage.canvas()[3 * BAND :].any()
-    assert stage.resumes()[0] == {"type": "resume", "request": REQUEST, "attempt": 1, "have": {"0": 3}}
+    assert stage.resumes()[0] == {"type": "resume", "request": REQUEST, "run": 1, "have": {"0": 3}}
     stage.until(resumed=2)
     stage.send(*[band(cat, sequence) for sequence in BANDS if sequence >= 3])
     stage.until(acked=12)
@@ -99,20 +99,20 @@ def test_a_preview_never_paints_over_fragments(stage: Stage) -> None:
     assert not stage.canvas()[2 * BAND :].any()
 
 
-def test_a_new_attempt_clears_and_an_old_one_is_silent(stage: Stage) -> None:
+def test_a_new_run_clears_and_an_old_one_is_silent(stage: Stage) -> None:
     old, new = picture(8), picture(9)
     stage.send(*[band(old, sequence) for sequence in range(4)])
-    stage.send(band(new, 0, attempt=2), band(old, 4), preview(old, 9), band(old, 0, attempt=1))
+    stage.send(band(new, 0, run=2), band(old, 4), preview(old, 9), band(old, 0, run=1))
     stage.until(acked=8)
     assert np.array_equal(stage.canvas()[:BAND], new[:BAND])
     assert not stage.canvas()[BAND:].any()
 
 
-def test_a_new_attempt_told_by_text_clears_too(stage: Stage) -> None:
+def test_a_new_run_told_by_text_clears_too(stage: Stage) -> None:
     stage.send(band(picture(8), 0))
     stage.until(acked=1)
-    stage.state("loading", attempt=2, version=3)
-    stage.wait("() => document.querySelector('article').dataset.attempt === '2'")
+    stage.state("loading", run=2, version=3)
+    stage.wait("() => document.querySelector('article').dataset.run === '2'")
     assert not stage.canvas().any()
 
 
@@ -140,7 +140,7 @@ def test_the_final_replaces_all_in_one_go_and_nothing_is_painted_after(stage: St
     )
     stage.send(*[band(drawn, sequence) for sequence in range(5)])
     finish(stage)
-    stage.send(*[band(drawn, sequence) for sequence in range(5, 8)], band(drawn, 0, attempt=2))
+    stage.send(*[band(drawn, sequence) for sequence in range(5, 8)], band(drawn, 0, run=2))
     finish(stage)
     stage.wait("() => window.ends > 0")
     stage.until(acked=9)
@@ -223,6 +223,75 @@ def test_a_card_that_comes_later_gets_what_was_drawn_and_a_missing_one_is_told(s
     stage.page.evaluate("card => document.querySelector('section').insertAdjacentHTML('beforeend', card)", card)
     stage.until(resumed=1)
     assert stage.resumes()[-1]["request"] == other
+
+
+def test_the_second_picture_of_a_request_has_its_own_canvas_order_and_final(chrome: Browser) -> None:
+    stage = Stage(chrome.new_page(), CARD_OF_TWO.format(id=REQUEST, state="running"))
+    stage.until(resumed=1)
+    cat, dog, final = picture(21), picture(22), picture(23)
+    stage.files["/picture.png"] = encode(final, "PNG")
+    stage.send(*[band(cat, sequence) for sequence in BANDS])
+    stage.send(preview(picture(24), 0, index=1))
+    stage.send(*[band(dog, sequence, index=1) for sequence in BANDS if sequence != 2])
+    stage.send(band(picture(25), 0, index=2))
+    stage.until(acked=17, resumed=2)
+    assert stage.resumes()[-1]["have"] == {"0": 8, "1": 2}
+    assert np.array_equal(stage.canvas(0), cat)
+    assert np.array_equal(stage.canvas(1)[: 2 * BAND], dog[: 2 * BAND])
+    assert stage.page.locator("[data-request-progress-text]").text_content().startswith("Picture 2 of 2")
+    stage.send(*[band(dog, sequence, index=1) for sequence in BANDS if sequence >= 2])
+    stage.until(acked=23)
+    assert np.array_equal(stage.canvas(1), dog)
+    images = [{"id": "x", "index": 1, "url": "/picture.png", "thumb": "/", "page": "/page/", "width": 64, "height": 64}]
+    stage.state("completed", version=5, count=2, images=images)
+    stage.wait("() => document.querySelectorAll('canvas')[1].dataset.final")
+    assert np.array_equal(stage.canvas(0), cat)
+    assert np.array_equal(stage.canvas(1), final)
+    stage.page.close()
+
+
+def test_bytes_that_stay_broken_are_given_up_and_nothing_is_painted_beyond_the_hole(stage: Stage) -> None:
+    cat, again = picture(26), picture(27)
+    good = [band(cat, sequence) for sequence in BANDS]
+    for asked in (1, 2):
+        stage.send(good[0], good[1][:60] + b"rubbish")
+        stage.until(resumed=asked)
+    stage.send(good[0], good[1][:60] + b"rubbish", good[2], good[3])
+    stage.until(acked=8)
+    stage.send(*good[4:])
+    stage.until(acked=12)
+    assert np.array_equal(stage.canvas()[:BAND], cat[:BAND])
+    assert not stage.canvas()[BAND:].any()
+    stage.page.wait_for_timeout(1200)
+    assert len(stage.resumes()) == 2, "what is given up is not asked for"
+    stage.send(*[band(again, sequence, run=2) for sequence in BANDS])
+    stage.until(acked=20)
+    assert np.array_equal(stage.canvas(), again)
+
+
+def test_a_lost_end_is_found_by_asking_now_and_then(chrome: Browser) -> None:
+    page = chrome.new_page()
+    page.clock.install()
+    stage = Stage(page, CARD.format(id=REQUEST, state="running"))
+    stage.until(resumed=1)
+    page.clock.fast_forward(26_000)
+    stage.wait_for_word("snapshot")
+    stage.tell(type="snapshot", requests=[], positions={})
+    stage.until(resumed=2)
+    stage.state("failed", version=3, error={"code": "x", "message": "It broke.", "hint": ""})
+    stage.wait("() => document.querySelector('article').dataset.state === 'failed'")
+    stage.heard.clear()
+    page.clock.fast_forward(26_000)
+    stage.wait_for_word("ping")
+    assert "snapshot" not in {message["type"] for message in stage.heard}
+    page.close()
+
+
+def test_what_was_asked_on_a_lost_connection_is_asked_again(stage: Stage) -> None:
+    # The fixture has seen the page ask a moment ago, and one card is asked for once a second at most.
+    stage.sockets[-1].close(code=1011)
+    stage.until(resumed=1)
+    assert len(stage.sockets) == 2
 
 
 def test_words_and_waits(stage: Stage) -> None:

@@ -35,8 +35,8 @@ export class Card {
     return FINAL.has(this.state);
   }
 
-  get attempt() {
-    return Number(this.element.dataset.attempt) || 0;
+  get run() {
+    return Number(this.element.dataset.run) || 0;
   }
 
   get gap() {
@@ -46,20 +46,20 @@ export class Card {
   /** What the server needs to know to send what is lacking. */
   resume() {
     const have = {};
-    let attempt = 0;
+    let run = 0;
     for (const [index, painter] of this.painters) {
-      attempt = Math.max(attempt, painter.sequencer.attempt);
+      run = Math.max(run, painter.sequencer.run);
       have[index] = painter.next;
     }
-    for (const [index, painter] of this.painters) if (painter.sequencer.attempt < attempt) have[index] = 0;
-    return { type: "resume", request: this.id, attempt, have };
+    for (const [index, painter] of this.painters) if (painter.sequencer.run < run) have[index] = 0;
+    return { type: "resume", request: this.id, run, have };
   }
 
   /** A fragment or preview. Settles when it is painted. */
   show(frame) {
     const painter = this.painters.get(frame.index);
     if (this.isFinal || !painter) return Promise.resolve();
-    if (frame.attempt > this.attempt) this.begin(frame.attempt);
+    if (frame.run > this.run) this.begin(frame.run);
     this.measureFrame(frame);
     return painter.show(frame).then(() => this.showProgress());
   }
@@ -67,7 +67,7 @@ export class Card {
   /** A state from the server. False when it is older than what is shown. */
   update(payload) {
     if (payload.version < (Number(this.element.dataset.version) || 0) || this.isFinal) return false;
-    if (payload.attempt > this.attempt) this.begin(payload.attempt);
+    if (payload.run > this.run) this.begin(payload.run);
     const changed = payload.state !== this.state;
     this.payload = payload;
     Object.assign(this.element.dataset, { state: payload.state, version: payload.version });
@@ -96,10 +96,10 @@ export class Card {
     return words.filter(Boolean).join(". ");
   }
 
-  begin(attempt) {
-    this.element.dataset.attempt = attempt;
+  begin(run) {
+    this.element.dataset.run = run;
     this.progress.clear();
-    for (const painter of this.painters.values()) painter.advance(attempt);
+    for (const painter of this.painters.values()) painter.advance(run);
   }
 
   async end(payload) {
@@ -131,8 +131,8 @@ export class Card {
     else bar.value = this.state === "saving" ? 100 : done;
   }
 
-  measureFrame({ attempt, index, step, steps }) {
-    if (attempt < this.attempt || step < (this.progress.get(index)?.step || 0)) return;
+  measureFrame({ run, index, step, steps }) {
+    if (run < this.run || step < (this.progress.get(index)?.step || 0)) return;
     this.progress.set(index, { index, step, steps });
   }
 

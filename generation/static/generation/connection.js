@@ -2,7 +2,7 @@
  * One socket that comes back: backoff with jitter, pings, acknowledgements. Knows no page.
  *
  * Handlers: onState("connecting" | "open" | "lost" | "closed"), onText(event), onFrame(buffer) which returns a promise
- * that settles when the frame was dealt with.
+ * that settles when the frame was dealt with, and beat() which gives what is said now and then to hear an answer.
  */
 
 import { backoff } from "./frames.js";
@@ -89,6 +89,6 @@ export class Connection {
   ping() {
     if (!this.isOpen) return;
     if (performance.now() - this.heard > SILENCE_MILLISECONDS) this.socket.close();
-    else this.say({ type: "ping" });
+    else this.say(this.handlers.beat());
   }
 }

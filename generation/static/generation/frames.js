@@ -22,7 +22,7 @@ export function parseFrame(buffer) {
   return {
     kind,
     request: uuid(new Uint8Array(buffer, 4, 16)),
-    attempt: view.getUint16(20),
+    run: view.getUint16(20),
     index: view.getUint16(22),
     sequence: view.getUint32(24),
     x: view.getUint16(28),
@@ -46,17 +46,17 @@ function uuid(bytes) {
  * Decides for one picture what may be painted, and when.
  *
  * Fragments are painted in the order of their sequence numbers, each once; one that comes early waits, which is a gap.
- * Of previews only a newer one is painted, and none once a fragment was. A newer attempt starts again, an older one is
+ * Of previews only a newer one is painted, and none once a fragment was. A newer run starts again, an older one is
  * ignored. After `finish` nothing is painted.
  */
 export class Sequencer {
   constructor() {
-    this.attempt = 0;
+    this.run = 0;
     this.finished = false;
     this.restart();
   }
 
-  /** Forget what was painted, not the attempt. */
+  /** Forget what was painted, not the run. */
   restart() {
     this.next = 0;
     this.newest = -1;
@@ -76,16 +76,16 @@ export class Sequencer {
 
   /** {reset: clear the canvas first, paint: frames to paint in this order}. */
   accept(frame) {
-    if (this.finished || frame.attempt < this.attempt) return { reset: false, paint: [] };
-    const reset = this.advance(frame.attempt);
+    if (this.finished || frame.run < this.run) return { reset: false, paint: [] };
+    const reset = this.advance(frame.run);
     return { reset, paint: frame.kind === PREVIEW ? this.acceptPreview(frame) : this.acceptFragment(frame) };
   }
 
-  /** A newer attempt is known. True when something painted before must go. */
-  advance(attempt) {
-    if (this.finished || attempt <= this.attempt) return false;
+  /** A newer run is known. True when something painted before must go. */
+  advance(run) {
+    if (this.finished || run <= this.run) return false;
     const stale = this.next > 0 || this.newest >= 0;
-    this.attempt = attempt;
+    this.run = run;
     this.restart();
     return stale;
   }

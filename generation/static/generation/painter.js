@@ -39,27 +39,29 @@ export class Painter {
     this.last = Promise.resolve();
     this.epoch = 0;
     this.paints = 0;
-    this.broken = 0;
-    this.starved = false;
+    this.forgive();
   }
 
   /** Takes one frame; settles when it was painted or let go. */
   show(frame) {
+    if (frame.run > this.sequencer.run) this.forgive();
     const { reset, paint } = this.sequencer.accept(frame);
     if (reset) this.clear();
     if (paint.length) this.starved = false;
-    for (const ready of paint) this.queue(ready);
+    // What was given up has a hole: only something whole may be painted over it.
+    for (const ready of paint) if (!this.gaveUp || ready.kind === PREVIEW) this.queue(ready);
     return this.last;
   }
 
-  /** A newer attempt began: what the old one painted goes. */
-  advance(attempt) {
-    if (this.sequencer.advance(attempt)) this.clear();
+  /** A newer run began: what the old one painted goes, and so does what was held against its bytes. */
+  advance(run) {
+    if (run > this.sequencer.run) this.forgive();
+    if (this.sequencer.advance(run)) this.clear();
   }
 
   /** Whether frames are lacking. */
   get gap() {
-    return this.sequencer.gap || this.starved;
+    return !this.gaveUp && (this.sequencer.gap || this.starved);
   }
 
   /** The next fragment that is lacking. */
@@ -128,14 +130,23 @@ export class Painter {
     if (this.canvas.height !== frame.canvasHeight) this.canvas.height = frame.canvasHeight;
   }
 
-  /** Bytes that are no picture: everything is asked for and painted again, a few times at most. */
+  /** Bytes that are no picture: everything is asked for and painted again; after a few times the final is awaited. */
   onBroken(epoch) {
-    if (epoch !== this.epoch || this.sequencer.finished || this.broken >= BROKEN_LIMIT) return;
+    if (epoch !== this.epoch || this.sequencer.finished) return;
     this.broken += 1;
     this.epoch += 1;
+    this.gaveUp = this.broken >= BROKEN_LIMIT;
+    if (this.gaveUp) return;
     this.sequencer.restart();
     this.starved = true;
     this.canvas.dispatchEvent(new CustomEvent("tessera:broken", { bubbles: true }));
+  }
+
+  /** A run starts with a clean record. */
+  forgive() {
+    this.broken = 0;
+    this.gaveUp = false;
+    this.starved = false;
   }
 
   clear() {

@@ -33,6 +33,7 @@ class Stream {
       onState: (state) => this.showConnection(state),
       onText: (event) => this.hear(event),
       onFrame: (buffer) => this.show(buffer),
+      beat: () => ({ type: this.isWaiting ? "snapshot" : "ping" }),
     });
     new MutationObserver(() => this.collect()).observe(root, { childList: true, subtree: true });
     root.addEventListener("tessera:broken", (event) => this.ask(this.cards.get(owner(event.target))));
@@ -52,6 +53,11 @@ class Stream {
       if (OPEN.has(card.state)) this.ask(card);
     }
     for (const id of this.cards.keys()) if (!seen.has(id)) this.cards.delete(id);
+  }
+
+  /** Whether something may still happen here. Any one event may get lost, so then the truth is asked for regularly. */
+  get isWaiting() {
+    return [...this.cards.values()].some((card) => OPEN.has(card.state));
   }
 
   hear(event) {
@@ -103,6 +109,12 @@ class Stream {
     this.asked.set(card.id, setTimeout(() => this.askAgain(card), RESUME_MILLISECONDS));
   }
 
+  /** What was asked on a connection that is gone will not be answered. */
+  forgetAsked() {
+    for (const timer of this.asked.values()) clearTimeout(timer);
+    this.asked.clear();
+  }
+
   askAgain(card) {
     this.asked.delete(card.id);
     if (card.gap && this.cards.get(card.id) === card) this.ask(card);
@@ -126,6 +138,7 @@ class Stream {
   }
 
   showConnection(state) {
+    if (state === "lost") this.forgetAsked();
     const element = document.querySelector("[data-stream-connection]");
     if (!element) return;
     element.dataset.state = state;
