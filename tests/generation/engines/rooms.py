@@ -1,15 +1,19 @@
 """What tests with real engine rooms share: tiny checkpoints on disk, settings, and asking whether a process lives."""
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from generation.engines.client import RoomClient, RoomSettings
 from generation.engines.fragments import Kind, Note
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
 
+ROOT = Path(__file__).resolve().parents[3]
 # one thread: tiny networks are slower with more. Stalls are short enough to wait for, long enough for a busy machine
 SETTINGS = RoomSettings(device="cpu", threads=1, stall_seconds=60, load_seconds=240, cancel_seconds=30)
 
@@ -43,6 +47,15 @@ def draw(room: RoomClient, spec: CheckpointSpec, params: GenerationParams) -> Dr
         else:
             (drawn.finals if reply.kind is Kind.FINAL else drawn.fragments).append(reply)
     return drawn
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> None:
+    """Rooms that are opened from now on run `code`, called as the room is, instead of the room itself."""
+    script, starter = folder / "stand_in.py", folder / "python"
+    script.write_text(f"import sys\nsys.path[:0] = [{str(ROOT)!r}]\ndel sys.argv[1:3]  # -m room\n{code}")
+    starter.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
+    starter.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(starter))
 
 
 def is_gone(pid: int, seconds: float) -> bool:

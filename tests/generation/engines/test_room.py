@@ -176,6 +176,13 @@ def test_one_wish_at_a_time_and_ticks_while_it_is_drawn(room: RoomClient, diffus
     with pytest.raises(RoomBusyError):
         next(room.generate(diffusion, wish()))
     list(replies)
+    replies = room.generate(diffusion, LONG)
+    first_fragment(replies)
+    with pytest.raises(RoomBusyError):
+        next(room.generate(diffusion, wish()))
+    room.cancel()
+    with pytest.raises(CanceledError):
+        list(replies)
     gaps = [later - earlier for earlier, later in zip(ticks, ticks[1:], strict=False)]
     assert ticks
     assert max(gaps, default=0) < 2, "half a second, and patience with a busy machine"
