@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts.models import AuditEvent, User
+from generation.events import publish_text
 from generation.models import GenerationRequest, Image, Project, Upload
+from generation.routing import websocket_urlpatterns
 from tests.generation import pictures
+from tests.generation.sockets import Page, cookie_of
 
 METHODS = ("get", "post")
 # Open to everybody: they tell nothing of anybody.
@@ -88,7 +92,7 @@ def things(alice: User, team: Project, stage: Path) -> dict[str, str]:
     """One row of everything, all of it alice's, in the team project that bob may see."""
     image = pictures.image(owner=alice, project=team)
     checkpoint = pictures.checkpoint()
-    request = GenerationRequest.objects.create(owner=alice, project=team, checkpoint=checkpoint, prompt="a cat")
+    request = GenerationRequest.objects.create(owner=alice, project=team, checkpoint=checkpoint, prompt="a cat sat")
     upload = Upload.objects.create(owner=alice, file=image.file, sha256=image.sha256, width=8, height=8, size_bytes=1)
     return {"project": str(team.pk), "image": str(image.pk), "request": str(request.pk), "upload": str(upload.pk)}
 
@@ -168,6 +172,62 @@ def test_the_owner_gets_in(alice: User, login: Callable[[User], Client], things:
             answer = client.get(address(door, things))
             assert answer.status_code in {200, 302, 405}, (door, answer.status_code)
             assert "/accounts/login/" not in answer.headers.get("Location", ""), door
+
+
+@pytest.mark.parametrize("who", ["bob", "charlie", "olga"])
+def test_own_pages_tell_nothing_of_anybody_else(
+    who: str, request: pytest.FixtureRequest, login: Callable[[User], Client], things: dict[str, str]
+) -> None:
+    client = login(request.getfixturevalue(who))
+    seen = {"bob": {things["project"], things["image"]}}.get(who, set())  # he is in the team, whose covers he sees
+    for door in doors():
+        if door.name in OWN:
+            for method, answer in answers(client, address(door, things)).items():
+                assert answer.status_code != 404, (door, method)
+                hidden = [*(set(things.values()) - seen), "alice@example.org", "a cat sat"]
+                words = answer.content.decode()
+                assert [word for word in hidden if word in words] == [], (door, method)
+
+
+def sockets() -> list[str]:
+    """Every socket of the routing table."""
+    return [str(pattern.pattern) for pattern in websocket_urlpatterns]
+
+
+def test_every_socket_is_sorted() -> None:
+    assert set(sockets()) == {"ws/studio/"}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", sockets())
+async def test_every_socket_asks_who_it_is(path: str) -> None:
+    page = Page(None, address=f"/{path}")
+    assert await page.open()  # a browser cannot read the code of a refused handshake
+    assert await page.hear_close() == 4401
+    assert not await Page(None, origin=(b"origin", b"http://evil.example"), address=f"/{path}").open()
+
+
+@pytest.fixture(params=["bob", "charlie", "olga"])
+def somebody_else(request: pytest.FixtureRequest) -> User:
+    """Anybody but alice."""
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", sockets())
+async def test_no_socket_tells_of_alices_request(
+    path: str, somebody_else: User, alice: User, things: dict[str, str]
+) -> None:
+    page = Page(await sync_to_async(cookie_of)(somebody_else), address=f"/{path}")
+    assert await page.open()
+    snapshot = await page.hear_text("snapshot")
+    assert (snapshot["requests"], snapshot["positions"]) == ([], {})
+    await page.say(type="resume", request=things["request"])
+    assert await page.hear() == {"type": "error", "message": "No such request."}
+    await sync_to_async(publish_text)(alice.pk, {"type": "error", "message": "for alice"})
+    await page.say(type="ping")
+    assert await page.hear() == {"type": "pong"}
+    await page.leave()
 
 
 @pytest.mark.parametrize("who", ["alice", "bob", "charlie", None])

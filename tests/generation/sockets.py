@@ -24,13 +24,15 @@ def cookie_of(user: User) -> str:
 class Page:
     """An open page: what it has heard, and what it says."""
 
-    def __init__(self, session_key: str | None, origin: tuple[bytes, bytes] = ORIGIN) -> None:
+    def __init__(
+        self, session_key: str | None, origin: tuple[bytes, bytes] = ORIGIN, address: str = "/ws/studio/"
+    ) -> None:
         from config.asgi import application
 
         headers = [origin, (b"host", b"localhost")]
         if session_key is not None:
             headers.append((b"cookie", f"{settings.SESSION_COOKIE_NAME}={session_key}".encode()))
-        self.socket = WebsocketCommunicator(application, "/ws/studio/", headers=headers)
+        self.socket = WebsocketCommunicator(application, address, headers=headers)
 
     async def open(self) -> bool:
         """Connect; whether the handshake was accepted."""
