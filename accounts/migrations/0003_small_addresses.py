@@ -4,7 +4,12 @@ from django.db.models.functions import Lower
 
 def addresses_to_lower(apps, schema_editor):
     """Two people whose addresses differ only in case stop this migration: an operator has to rename one."""
-    apps.get_model("accounts", "User").objects.update(email=Lower("email"))
+    people = apps.get_model("accounts", "User").objects
+    known = {}
+    for email in people.order_by("created_at").values_list("email", flat=True):
+        if (first := known.setdefault(email.lower(), email)) != email:
+            raise ValueError(f"The addresses {first} and {email} differ only in case. Change one, then start again.")
+    people.update(email=Lower("email"))
 
 
 class Migration(migrations.Migration):

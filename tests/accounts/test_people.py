@@ -1,9 +1,11 @@
 """People: made and changed by operators, one-time passwords, and who is thrown out of an open page when."""
 
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.test import Client
@@ -71,6 +73,14 @@ def test_addresses_that_differ_in_case_are_one(alice: User, bob: User, olga: Use
         User(email="ALICE@example.org").validate_constraints()
     with pytest.raises(IntegrityError):
         User.objects.filter(pk=bob.pk).update(email="Alice@example.org")
+
+
+def test_addresses_of_before_become_small(alice: User) -> None:
+    move = import_module("accounts.migrations.0003_small_addresses").addresses_to_lower
+    User.objects.update(email="Alice@Example.org")
+    move(apps, None)
+    alice.refresh_from_db()
+    assert alice.email == "alice@example.org"
 
 
 @pytest.mark.django_db(transaction=True)
