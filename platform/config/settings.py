@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from csp.constants import NONCE, NONE, SELF
+from django.templatetags.static import static
 
 from config.env import env_bool, env_choice, env_folder, env_hosts, env_int, env_origins, env_str, env_time_zone
 from config.secret import secret_key
@@ -216,4 +217,22 @@ UNFOLD = {
     "SITE_SUBHEADER": "Operations",
     "SITE_URL": "/",
     "SHOW_HISTORY": True,
+    "SITE_ICON": lambda _: static("core/favicon.svg"),
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _: static("core/favicon.svg")}],
+    # the accent of tokens.css, in the steps that unfold wants
+    "COLORS": {
+        "primary": {
+            "50": "#eef8f6",
+            "100": "#ddefeb",
+            "200": "#b9e0d9",
+            "300": "#93e0d3",
+            "400": "#66cabb",
+            "500": "#2f9486",
+            "600": "#0e6a61",
+            "700": "#0a5b53",
+            "800": "#0a4d46",
+            "900": "#163530",
+            "950": "#05231f",
+        }
+    },
 }
