@@ -11,16 +11,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from django.core.management.base import CommandError
 from django.db import OperationalError
+from pytest_django import DjangoDbBlocker
 
 from core.supervisor import Supervisor
 from generation.management.commands import run
 from generation.models import GenerationRequest
 from generation.services.installation import Administrator
-from tests.generation.cluster import locked
+from tests.disk import fill, small_disk
+from tests.generation.cluster import database, locked
 from tests.portal import DATABASE, PASSWORD, ROOT, Portal, free_port
 
 pytestmark = pytest.mark.processes
@@ -91,6 +95,21 @@ def test_a_terminal_that_was_closed_keeps_nobody_alive(tmp_path: Path) -> None:
     wait_for(portal.is_ready, seconds=120)
     os.close(reader)
     assert portal.stop() == []
+
+
+def test_a_first_start_on_a_full_disk_can_be_done_again(
+    tmp_path: Path, settings: Any, django_db_blocker: DjangoDbBlocker
+) -> None:
+    settings.ADMIN_EMAIL, settings.ADMIN_PASSWORD = "me@example.org", PASSWORD
+    with small_disk(tmp_path / "disk", kilobytes=8 * 1024) as disk, django_db_blocker.unblock():
+        ballast = fill(disk)
+        for kilobytes in (100, 300, 400):
+            os.truncate(ballast, (8 * 1024 - kilobytes) * 1024)
+            with database(disk), pytest.raises(CommandError, match="full"):
+                run.Command().prepare()
+        ballast.unlink()
+        with database(disk):
+            assert run.Command().prepare() == Administrator("me@example.org")
 
 
 class Slow(Supervisor):

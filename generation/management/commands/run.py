@@ -18,7 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, connection, transaction
 
 from core.errors import TesseraError
 from core.supervisor import Child, Supervisor
@@ -68,7 +68,10 @@ class Command(BaseCommand):
     def prepare(self) -> Administrator | None:
         """Database, administrator, starters. Changes nothing the second time."""
         try:
-            call_command("migrate", verbosity=0)
+            # All or nothing: Django alone notes some migrations after their commit, and would find their tables there
+            # the next time when a kill or a full disk comes between. SQLite cannot switch its checks off within.
+            with connection.constraint_checks_disabled(), transaction.atomic():
+                call_command("migrate", verbosity=0)
             call_command("register_starters", verbosity=0)
             return administrator_ensure(tell=self.tell)
         except DatabaseError as error:
