@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from generation import storage
 from generation.engines.client import LOADED, Reply, RoomClient
 from generation.engines.errors import CanceledError, EngineError, RoomError
-from generation.engines.fragments import Kind, Note
+from generation.engines.fragments import Kind, Note, Step
 from generation.engines.params import Capability, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
 from generation.models import GenerationRequest, Image
@@ -108,7 +108,7 @@ class Drawing:
             source=_source(request),
             **request.params,
         )
-        replies = self.room.generate(request.checkpoint.spec(), params, tick=self.tick)
+        replies = self.room.generate(request.checkpoint.spec(), params, tick=self.tick, stepped=self._step)
         # Closed here and now: a traceback that is kept would keep the room drawing.
         with closing(cast("Generator[Reply]", replies)):
             for reply in replies:
@@ -131,6 +131,10 @@ class Drawing:
         if note.kind == LOADED:
             self._begin()
         self.publisher.note(note)
+
+    def _step(self, step: Step) -> None:
+        self._begin()
+        self.publisher.step(step)
 
     def _begin(self) -> None:
         if self.request.state == State.LOADING:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from django.db import DatabaseError
 
 from generation import events, live
-from generation.engines.fragments import Note
+from generation.engines.fragments import Note, Step
 from generation.engines.protocol import EncodedFragment
 from generation.models import GenerationRequest
 from generation.services.announcements import request_note
@@ -51,7 +51,16 @@ class Publisher:
         )
         self._safely(lambda: live.keep(self._request.pk, frame))
         self._safely(lambda: events.publish_frame(self._request.owner_id, frame))
-        self._step(fragment)
+        self.step(fragment)
+
+    def step(self, made: EncodedFragment | Step) -> None:
+        """How far one picture is; written now and then."""
+        self._steps[made.index] = made.step
+        if time.monotonic() - self._written < STEP_SECONDS:
+            return
+        self._written = time.monotonic()
+        done, steps = sum(self._steps.values()), made.steps * self._count
+        self._safely(lambda: request_progress(request=self._request, step=done, steps=steps))
 
     def note(self, note: Note) -> None:
         """What the memory manager does, in words."""
@@ -60,14 +69,6 @@ class Publisher:
     def end(self) -> None:
         """It is final: the pictures speak for themselves."""
         self._safely(lambda: live.drop(self._request.pk))
-
-    def _step(self, fragment: EncodedFragment) -> None:
-        self._steps[fragment.index] = fragment.step
-        if time.monotonic() - self._written < STEP_SECONDS:
-            return
-        self._written = time.monotonic()
-        done, steps = sum(self._steps.values()), fragment.steps * self._count
-        self._safely(lambda: request_progress(request=self._request, step=done, steps=steps))
 
     def _safely(self, action: Callable[[], object]) -> None:
         try:

@@ -15,7 +15,7 @@ from generation import events, live, scheduler, storage
 from generation.engines.client import RoomClient, RoomSettings
 from generation.engines.encoding import recipe_of
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
-from generation.runner import drawing, patience, pulse, settling
+from generation.runner import drawing, patience, publisher, pulse, settling
 from generation.runner.drawing import Drawing
 from generation.runner.pulse import Heartbeat, Pulse
 from generation.services import transitions
@@ -101,6 +101,24 @@ def test_a_request_becomes_pictures(
     assert live.missing(request.pk, run=0, have={}, limit=None) == []
     mosaic.refresh_from_db()
     assert mosaic.seconds_per_picture
+
+
+def test_steps_without_pixels_are_progress(
+    room: RoomClient, alice: User, project: Project, diffusion: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def progress(*, request: GenerationRequest, step: int, steps: int) -> None:
+        seen.append((step, steps))
+
+    monkeypatch.setattr(publisher, "STEP_SECONDS", 0.0)
+    monkeypatch.setattr(publisher, "request_progress", progress)
+    monkeypatch.setattr(publisher.Publisher, "fragment", lambda self, fragment: None)
+    submit(alice, project, diffusion, steps=150)
+    assert draw(room).state == "completed"
+    assert seen
+    assert {steps for _, steps in seen} == {150}
+    assert seen == sorted(seen)
 
 
 def test_a_picture_to_start_from_is_handed_over(
