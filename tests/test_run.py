@@ -47,6 +47,7 @@ def test_it_starts_welcomes_stops_and_starts_again_unchanged(tmp_path: Path) -> 
         wait_for(lambda: portal.output.count(": drawn") == 2 or not portal.is_ready(), seconds=180)
         first = portal.output
         assert portal.url in first
+        assert " ERROR " not in first
         told = re.findall(r"Password\s+(\S{12})", first[: first.index("Starting web")])
         assert re.findall(r"Password\s+(\S{12})", first) == told * 2  # before it is kept, and with the address
         assert portal.stop() == []

@@ -23,6 +23,7 @@ from django.db import DatabaseError, connection, transaction
 from core.errors import TesseraError
 from core.supervisor import Child, Supervisor
 from generation.management.welcome import show_welcome
+from generation.services.devices import devices_silence
 from generation.services.installation import Administrator, administrator_ensure, welcome_submit
 
 START_SECONDS = 120
@@ -73,6 +74,7 @@ class Command(BaseCommand):
             with connection.constraint_checks_disabled(), transaction.atomic():
                 call_command("migrate", verbosity=0)
             call_command("register_starters", verbosity=0)
+            devices_silence()  # before the web answers: an old heartbeat must not make it ready
             return administrator_ensure(tell=self.tell)
         except DatabaseError as error:
             hint = "Another program may be using it, or the disk may be full or not writable."
