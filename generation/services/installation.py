@@ -65,7 +65,7 @@ def welcome_submit() -> list[GenerationRequest]:
 
 
 def _operator() -> User | None:
-    return User.objects.filter(is_superuser=True, is_active=True).order_by("created_at").first()
+    return User.objects.filter(is_staff=True, is_active=True).order_by("created_at").first()
 
 
 def _check(email: str, password: str) -> None:
