@@ -30,10 +30,13 @@ def starter(folder: str, spare: Path) -> CheckpointSpec:
 
 
 def begin(room: RoomClient, spec: CheckpointSpec) -> int:
-    """Load and draw up to the first fragment; the memory in use then."""
+    """Load and draw up to the first fragment; the memory in use then.
+
+    Many steps, so that it is always cut short: a drawing that just ended keeps its activations for the next one.
+    """
     width, height = inspect_checkpoint(spec.path).sizes[0]
     loaded = False
-    with closing(room.generate(spec, GenerationParams("a cat on white", width, height, 7, steps=1))) as replies:  # type: ignore[type-var]
+    with closing(room.generate(spec, GenerationParams("a cat on white", width, height, 7, steps=150))) as replies:  # type: ignore[type-var]
         for reply in replies:
             loaded = loaded or (isinstance(reply, Note) and reply.kind == LOADED)
             if isinstance(reply, EncodedFragment):
