@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def source() -> bytes:
 
 
 def sketch(engine: Engine, **wish: object) -> Fragment:
-    [final] = finals(draw(engine, EDGE, steps=STEPS, **wish))
+    [final] = finals(draw(engine, EDGE, **{"steps": STEPS, **wish}))
     return final
 
 
@@ -159,10 +160,20 @@ def test_a_large_decoder_gets_linear_previews(tmp_path: Path) -> None:
         loaded(folder, "diffusion")
 
 
-def test_a_flow_transformer_draws_too(tmp_path: Path) -> None:
-    engine = loaded(tiny.save_flow(tmp_path / "flow"), "diffusion")
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' Euler, numpy 2
+@pytest.mark.parametrize("save", [tiny.save_xl, tiny.save_flow])
+def test_the_other_pipelines_draw_from_words_and_from_a_picture(
+    save: Callable[[Path], Path], source: bytes, tmp_path: Path
+) -> None:
+    engine = loaded(save(tmp_path / "other"), "diffusion")
     *previews, final = draw(engine, EDGE, steps=4)
     assert len(previews) == 4 and final.pixels.shape == (EDGE, EDGE, 3)
+    wish = {"capability": "image_to_image", "source": source, "steps": 4}
+    near, far = (sketch(engine, strength=strength, **wish) for strength in (0.25, 1))
+    assert not same(near, final)
+    assert not same(near, far)
+    again = sketch(engine, steps=4)
+    assert same(again, final), "drawing from a picture leaves nothing behind"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""A wish checks itself, so that every door has the same limits."""
+
+import pytest
+
+from generation.engines.errors import InvalidParamsError
+from generation.engines.params import LIMITS, PROMPT_LIMIT, GenerationParams
+from generation.engines.recipe import recipe_for
+
+WISH = {"prompt": "a cat", "width": 32, "height": 32, "seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompt": "x" * (PROMPT_LIMIT + 1)}, "The prompt has 4,001 characters; 4,000 is the most"),
+        ({"negative_prompt": "x" * (PROMPT_LIMIT + 1)}, "The negative prompt has 4,001 characters"),
+        ({"prompt": "half \ud800"}, "The prompt holds half a character"),
+        ({"negative_prompt": "\udcff"}, "The negative prompt holds half a character"),
+        ({"capability": "image_to_image"}, "needs a picture"),
+        ({"source": b"picture"}, "starts from words alone"),
+        *(({name: float("nan")}, f"The {name} is nan") for name in LIMITS),
+        *(({name: least - 1}, f"The {name} is {least - 1}; use {least} to") for name, (least, _) in LIMITS.items()),
+        *(({name: most + 1}, f"The {name} is {most + 1}; use ") for name, (_, most) in LIMITS.items()),
+    ],
+)
+def test_a_wrong_wish_is_refused_in_words(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidParamsError, match=words):
+        GenerationParams(**{**WISH, **changes})
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    for side in (0, 1):
+        GenerationParams(**{"prompt": "x" * PROMPT_LIMIT, **{name: limits[side] for name, limits in LIMITS.items()}})
+
+
+def test_a_recipe_names_only_what_the_drawing_depended_on() -> None:
+    wish = {**GenerationParams(**WISH, negative_prompt="dogs", strength=0.5, temperature=2).to_header(), "count": 3}
+    drawn = {"checkpoint": "c", "wish": wish, "seed": 9}
+    diffusion = recipe_for(family="diffusion", defaults={"steps": 25, "guidance": 7.0, "strength": 0.6}, **drawn)
+    assert diffusion == {
+        "software": "Tessera",
+        "checkpoint": "c",
+        "family": "diffusion",
+        "capability": "text_to_image",
+        "prompt": "a cat",
+        "negative_prompt": "dogs",
+        "seed": 9,
+        "width": 32,
+        "height": 32,
+        "steps": 25,
+        "guidance": 7.0,
+    }
+    multimodal = recipe_for(family="multimodal", defaults={"temperature": 1.0, "guidance": 5.0}, **drawn)
+    assert multimodal["temperature"] == 2 and multimodal["guidance"] == 5.0 and multimodal["negative_prompt"] == ""
+    assert not {"steps", "strength"} & multimodal.keys()
+    wish["capability"] = "image_to_image"
+    assert recipe_for(family="diffusion", defaults={}, **drawn)["strength"] == 0.5
