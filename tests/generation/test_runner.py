@@ -5,6 +5,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ from accounts.models import User
 from generation import events, live, scheduler, storage
 from generation.engines.client import RoomClient, RoomSettings
 from generation.engines.encoding import recipe_of
+from generation.engines.errors import CanceledError
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.runner import drawing, patience, publisher, pulse, settling
 from generation.runner.drawing import Drawing
 from generation.runner.pulse import Heartbeat, Pulse
+from generation.runner.worker import Worker
 from generation.services import transitions
 from generation.services.checkpoints import checkpoint_register
 from generation.services.devices import device_ensure
@@ -290,6 +293,16 @@ def test_the_heartbeat_tells_the_device_and_renews_the_lease(
     assert (device.drawing, device.kind, device.worker_pid) == (None, "cpu", os.getpid())
     assert [entry["name"] for entry in device.resident] == ["mosaic"]
     assert device.memory_total > device.memory_used > 0
+
+
+def test_a_stop_while_the_room_opens_is_no_error(db: None, caplog: pytest.LogCaptureFixture) -> None:
+    def stopping() -> None:
+        raise CanceledError("The worker stops.")
+
+    with RoomClient(RoomSettings(device="cpu")) as opening:
+        stand_in: Any = SimpleNamespace(room=opening, device=device_ensure(), _tick=stopping)
+        Worker.warm_up(stand_in)
+    assert [line for line in caplog.records if line.levelname == "ERROR"] == []
 
 
 def test_a_worker_that_is_silent_too_long_ends_itself_but_not_without_a_database(
