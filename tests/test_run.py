@@ -35,6 +35,12 @@ STATE = (
     "list(User.objects.values_list('password', flat=True)), "
     "list(Checkpoint.objects.values_list('pk', 'title', 'description')))"
 )
+FOUR_MORE = (
+    "from generation.models import *; from generation.services.requests import request_submit; "
+    "one = GenerationRequest.objects.get(checkpoint__family='multimodal'); "
+    "request_submit(user=one.owner, project=one.project, checkpoint=one.checkpoint, "
+    "params={**one.params, 'prompt': one.prompt, 'count': 4})"
+)
 RENAME = "from generation.models import Checkpoint; Checkpoint.objects.update(title='Ours', description='For us.')"
 
 
@@ -71,11 +77,12 @@ def test_a_web_process_is_killed_and_ctrl_c_comes_in_mid_picture(tmp_path: Path)
         os.kill(web.pid, signal.SIGKILL)
         wait_for(lambda: not web.is_running() or web.status() == psutil.STATUS_ZOMBIE, seconds=10)
         wait_for(portal.is_ready, seconds=60)
-        wait_for(lambda: ("completed", 1) in requests(portal), seconds=120)
+        wait_for(lambda: requests(portal) == [("completed", 1)] * 2, seconds=120)
+        portal.manage("shell", "-v", "0", "-c", FOUR_MORE)
         wait_for(lambda: ("running", 1) in requests(portal), seconds=60)
     finally:
         assert portal.stop() == []
-    assert sorted(requests(portal)) == [("completed", 1), ("queued", 0)]
+    assert sorted(requests(portal)) == [("completed", 1), ("completed", 1), ("queued", 0)]
 
 
 def test_ctrl_c_while_it_is_prepared_is_a_clean_end(tmp_path: Path) -> None:

@@ -164,9 +164,8 @@ def test_faults_of_the_cluster_lose_nothing_and_leave_nobody(cluster: ClusterPro
 def test_a_kill_between_the_files_and_their_rows(cluster: ClusterProcess, checkpoint: Checkpoint) -> None:
     cluster.stop()
     cluster.start("tests.generation.hasty")
-    request = wish(checkpoint)
+    before, request = set(pictures(cluster)), wish(checkpoint)
     in_mid_picture(cluster, request)
-    before = set(pictures(cluster))
     with locked(cluster.data):
         cluster.wait(lambda: len(set(pictures(cluster)) - before) == PICTURES, "files of pictures")
         request.refresh_from_db()
