@@ -9,8 +9,9 @@ ROOT = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    """Run one management command. What it writes is for this user alone."""
-    os.umask(0o077)
+    """Run one management command. What the portal writes is for this user alone; `generate` writes where it is told."""
+    if sys.argv[1:2] != ["generate"]:
+        os.umask(0o077)
     sys.path.insert(1, str(ROOT / "platform"))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.exceptions import ImproperlyConfigured
