@@ -164,9 +164,10 @@ def test_the_last_word_of_a_room_is_heard_even_late(
     diffusion: CheckpointSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     talk = """
+from generation.engines.child import QUEUED_FRAMES
 from generation.engines.errors import CheckpointError
 number = ready()
-for _ in range(90):
+for _ in range(QUEUED_FRAMES + 1):  # one is taken, the others fill the queue
     channel.send(Frame(Message.NOTE, number, {"kind": "k", "message": "m", "detail": {}}))
 channel.send(Frame(Message.FAILED, number, error_header(CheckpointError("The real reason."))))
 """
