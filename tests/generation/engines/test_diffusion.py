@@ -176,6 +176,13 @@ def test_the_other_pipelines_draw_from_words_and_from_a_picture(
     assert same(again, final), "drawing from a picture leaves nothing behind"
 
 
+def test_a_folder_with_only_half_precision_files_draws(diffusion_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(diffusion_folder, tmp_path / "half")
+    for weights in list(folder.rglob("*.safetensors")):
+        weights.rename(weights.with_name(weights.name.replace(".safetensors", ".fp16.safetensors")))
+    assert same(sketch(loaded(folder, "diffusion")), sketch(loaded(diffusion_folder, "diffusion")))
+
+
 @pytest.mark.parametrize(
     ("part", "file", "name"),
     [
