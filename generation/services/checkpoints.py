@@ -9,7 +9,7 @@ from django.utils.text import slugify
 
 import generation
 from core.errors import TesseraError
-from generation.engines.errors import CheckpointError
+from generation.engines.errors import CheckpointError, FilesUnavailableError
 from generation.engines.inspection import inspect_checkpoint
 from generation.models import Checkpoint
 
@@ -62,7 +62,7 @@ def checkpoint_register(
         raise CheckpointRefusedError("The checkpoint needs a name.", hint="Use letters, digits and dashes.")
     try:
         facts = inspect_checkpoint(folder)
-    except CheckpointError as error:
+    except (CheckpointError, FilesUnavailableError) as error:
         raise CheckpointRefusedError(error.message, hint=error.hint) from error
     values = {
         "family": facts.family,

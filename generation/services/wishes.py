@@ -15,10 +15,9 @@ from accounts.models import User
 from core.errors import NotAllowedError, TesseraError
 from generation import permissions, storage
 from generation.engines.errors import InvalidParamsError
-from generation.engines.params import MAX_EDGE, Capability, GenerationParams
+from generation.engines.params import MAX_EDGE, SEED_LIMIT, Capability, GenerationParams
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 
-SEED_LIMIT = 2**31
 WHOLE = ("width", "height", "count", "seed", "steps")
 BROKEN = ("guidance", "temperature", "strength")
 
