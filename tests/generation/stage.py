@@ -124,7 +124,7 @@ class Stage:
         return self.page.locator("canvas").get_attribute(f"data-{name}")
 
     def wait(self, script: str) -> None:
-        """Until a JavaScript expression holds."""
+        """Until a JavaScript function is true; a bare expression would need eval, which the policy forbids."""
         self.page.wait_for_function(script, timeout=30_000)
 
     def until(self, *, acked: int | None = None, resumed: int | None = None) -> None:

@@ -11,7 +11,7 @@ import torch
 from generation.training.diffusion import autoencoder, denoiser, look
 from generation.training.diffusion.export import STARTER, export
 from generation.training.diffusion.progress import Budget
-from generation.training.world import World
+from generation.training.world import World, plain_caption
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _look(world: World, folder: Path, scenes: int) -> None:
     pipe = look.load(folder)
-    sheet = look.sheet(look.paint(pipe, look.PROMPTS), look.PROMPTS)
+    prompts = [plain_caption(scene) for scene in look.random_scenes(world)]
+    sheet = look.sheet(look.paint(pipe, prompts), prompts)
     sheet.quantize(160).save(folder / "contact-sheet.png", optimize=True)  # a palette: a third of the bytes
     for pair in (False, True):
         _log.info("%s: %s", "pairs" if pair else "single objects", look.score(pipe, world, scenes, pair=pair))
