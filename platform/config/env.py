@@ -16,6 +16,8 @@ HOST_NAME = re.compile(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]
 ORIGIN = re.compile(r"https?://[^\s/?#]+")
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 these are never names of this machine
+# A folder that holds one of these is ours, whoever made it.
+OURS = ("secret-key", "tessera.sqlite3")
 
 
 def env_str(name: str, default: str = "") -> str:
@@ -83,9 +85,19 @@ def _make_private(name: str, path: Path) -> None:
     if found.st_mode & stat.S_ISVTX:
         raise ImproperlyConfigured(f"{name} is {str(path)!r}, which everybody shares; use a folder inside it.")
     if found.st_mode & 0o077:
-        path.chmod(0o700)
+        _narrow(name, path)
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise ImproperlyConfigured(f"{name} is {str(path)!r}, which is not writable.")
+
+
+def _narrow(name: str, path: Path) -> None:
+    # A folder that others live in (/opt, a home) must not be closed before their noses.
+    if any(path.iterdir()) and not any((path / file).exists() for file in OURS):
+        raise ImproperlyConfigured(
+            f"{name} is {str(path)!r}, which others may open and which holds files that are not Tessera's. Use a "
+            f"folder of its own, such as {str(path / 'tessera')!r}; if this one is meant, close it yourself with chmod 700."
+        )
+    path.chmod(0o700)
 
 
 def env_time_zone(name: str, default: str) -> str:

@@ -79,9 +79,27 @@ def test_a_folder_is_made_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(NAME, str(folder))
     assert env_folder(NAME, Path()) == folder
     assert folder.stat().st_mode & 0o777 == 0o700
-    folder.chmod(0o755)
-    env_folder(NAME, Path())
-    assert folder.stat().st_mode & 0o777 == 0o700
+    for file in (None, "secret-key", "tessera.sqlite3"):  # empty, or ours already
+        if file:
+            (folder / file).touch()
+        folder.chmod(0o755)
+        env_folder(NAME, Path())
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_others_live_in_is_refused_and_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "opt"
+    (shared / "another program").mkdir(parents=True)
+    monkeypatch.setenv(NAME, str(shared))
+    for mode in (0o755, 0o770, 0o777):
+        shared.chmod(mode)
+        with pytest.raises(ImproperlyConfigured, match=rf"{NAME} is '{shared}'.*not Tessera's.*{shared}/tessera"):
+            env_folder(NAME, Path())
+        assert shared.stat().st_mode & 0o777 == mode
+    shared.chmod(0o700)  # somebody closed it: that is meant
+    assert env_folder(NAME, Path()) == shared
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
