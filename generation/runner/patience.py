@@ -7,15 +7,14 @@ from typing import TypeVar
 
 from django.db import OperationalError
 
+from core.outage import is_busy, is_full
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 SECONDS = 120.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
-# The last is what SQLite says when the index of its log cannot grow
-PASSING = ("locked", "busy", "deadlock", "could not serialize", "disk i/o error")
-FULL = ("is full", "no space left")
 
 
 def patiently(action: Callable[[], T], *, touch: Callable[[], None], seconds: float = SECONDS) -> T:
@@ -26,18 +25,8 @@ def patiently(action: Callable[[], T], *, touch: Callable[[], None], seconds: fl
         try:
             return action()
         except OperationalError as error:
-            if not (_speaks(error, PASSING) or is_full(error)) or time.monotonic() > deadline:
+            if not (is_busy(error) or is_full(error)) or time.monotonic() > deadline:
                 raise
             logger.warning("The database cannot be written, trying again: %s", error)
         time.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
-
-
-def is_full(error: Exception) -> bool:
-    """The disk has no room for a row."""
-    return isinstance(error, OperationalError) and _speaks(error, FULL)
-
-
-def _speaks(error: Exception, words: tuple[str, ...]) -> bool:
-    text = str(error).lower()
-    return any(word in text for word in words)

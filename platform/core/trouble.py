@@ -4,17 +4,16 @@ Django hands to these two every exception that nobody caught, whichever floor ra
 never sees what breaks while the CSRF check reads a form, and there a full disk shows first.
 """
 
-import errno
 import sys
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views import defaults
 from django_htmx.http import reswap, trigger_client_event
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+from core.outage import is_busy, is_full
+
 DISK_FULL = "The disk of the portal is full, so this could not be kept. Tell an operator."
 BUSY = "The database of the portal does not answer right now, so nothing was changed. Try again in a moment."
 TOO_LONG = "That is more text than the portal takes at once. Shorten it and send it again."
@@ -35,9 +34,9 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def sentence_of(error: BaseException | None) -> str | None:
     """Words for what is nobody's mistake; None for all that is ours."""
-    if isinstance(error, OperationalError):
-        return DISK_FULL if "full" in str(error) else BUSY
-    return DISK_FULL if isinstance(error, OSError) and error.errno in FULL else None
+    if is_full(error):
+        return DISK_FULL
+    return BUSY if is_busy(error) else None
 
 
 def _answer(request: HttpRequest, sentence: str, status: int) -> HttpResponse:

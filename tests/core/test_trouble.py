@@ -13,6 +13,7 @@ from django.db import OperationalError, connection
 from django.test import AsyncClient, Client
 
 from accounts.models import User
+from core.outage import is_busy, is_full
 from core.trouble import BUSY, DISK_FULL, TOO_LONG, sentence_of
 from generation import storage
 from generation.models import GenerationRequest, Image, Project
@@ -145,6 +146,41 @@ def test_a_prompt_of_three_megabytes(alice: User, login: Login) -> None:
     assert (page.status_code, toast.status_code) == (413, 413)
     assert TOO_LONG in page.content.decode()
     assert told(toast) == TOO_LONG
+
+
+@pytest.mark.parametrize(
+    ("error", "full", "busy"),
+    [
+        (OperationalError("database or disk is full"), True, False),
+        (OSError(errno.ENOSPC, "No space left on device"), True, False),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True, False),
+        (OperationalError("database is locked"), False, True),
+        (OperationalError("disk I/O error"), False, True),
+        (OperationalError("unable to open database file"), False, True),
+        (OperationalError("no such column: accounts_user.full_name"), False, False),
+        (OperationalError("no such table: full"), False, False),
+        (OSError(errno.EBADF, "Bad file descriptor"), False, False),
+        (ValueError("database is locked"), False, False),
+        (None, False, False),
+    ],
+)
+def test_what_is_full_and_what_is_busy(error: Exception | None, full: bool, busy: bool) -> None:
+    assert (is_full(error), is_busy(error)) == (full, busy)
+    assert sentence_of(error) == (DISK_FULL if full else BUSY if busy else None)
+
+
+def test_a_missing_column_is_not_told_as_a_bad_moment(
+    alice: User, login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def old(*args: object, **kwargs: object) -> None:
+        raise OperationalError("no such column: generation_project.colour")
+
+    client = login(alice)
+    client.raise_request_exception = False
+    monkeypatch.setattr("generation.services.projects.project_create", old)
+    answer = client.post("/projects/new/", {"name": "Posters"})
+    assert answer.status_code == 500
+    assert BUSY not in answer.content.decode()
 
 
 def test_our_own_mistakes_stay_ours(alice: User, login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
