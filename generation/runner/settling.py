@@ -1,11 +1,10 @@
 """What becomes of a request whose drawing ended with an error: canceled, queued again, or failed with a reason."""
 
-import errno
 import logging
 
+from core.outage import is_full
 from generation.engines.errors import CheckpointError, EngineError
 from generation.models import GenerationRequest
-from generation.runner.patience import is_full
 from generation.services.checkpoints import checkpoint_disable
 from generation.services.transitions import (
     LeaseLostError,
@@ -16,8 +15,6 @@ from generation.services.transitions import (
 )
 
 logger = logging.getLogger(__name__)
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def settle(request: GenerationRequest, error: Exception, *, stopping: bool, canceled: bool) -> None:
@@ -42,6 +39,7 @@ def settle(request: GenerationRequest, error: Exception, *, stopping: bool, canc
 def _settle_engine(request: GenerationRequest, error: EngineError) -> None:
     logger.warning("Request %s, attempt %d: %s %s", request.pk, request.attempt, error.code, error.message)
     if isinstance(error, CheckpointError):
+        logger.error("Checkpoint %s cannot be used", request.checkpoint)
         checkpoint_disable(checkpoint=request.checkpoint, reason=error.message)
     if error.retryable:
         request_end_lease(request=request, code=error.code, message=error.message, hint=error.hint)
@@ -51,7 +49,7 @@ def _settle_engine(request: GenerationRequest, error: EngineError) -> None:
 
 def _settle_files(request: GenerationRequest, error: Exception) -> None:
     logger.error("Request %s: %s", request.pk, error)
-    if is_full(error) or getattr(error, "errno", None) in FULL:
+    if is_full(error):
         message = "The disk is full, so the picture could not be kept."
         _fail(request, "disk_full", message, "Ask an operator to make room, then try again.")
     else:

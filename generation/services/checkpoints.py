@@ -99,7 +99,7 @@ def checkpoint_rename(*, checkpoint: Checkpoint, title: str, description: str) -
 def checkpoint_disable(*, checkpoint: Checkpoint, reason: str) -> None:
     """Switch it off for everybody, with the reason; what waits for it fails with this reason, others go on."""
     Checkpoint.objects.filter(pk=checkpoint.pk).update(enabled=False, disabled_reason=reason[:300])
-    logger.error("Checkpoint %s is switched off: %s", checkpoint.name, reason)
+    logger.warning("Checkpoint %s is switched off: %s", checkpoint.name, reason)
 
 
 def checkpoint_enable(*, checkpoint: Checkpoint) -> Checkpoint:
