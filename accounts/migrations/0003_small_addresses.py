@@ -1,3 +1,4 @@
+from django.core.management.base import CommandError
 from django.db import migrations, models
 from django.db.models.functions import Lower
 
@@ -8,7 +9,10 @@ def addresses_to_lower(apps, schema_editor):
     known = {}
     for email in people.order_by("created_at").values_list("email", flat=True):
         if (first := known.setdefault(email.lower(), email)) != email:
-            raise ValueError(f"The addresses {first} and {email} differ only in case. Change one, then start again.")
+            raise CommandError(
+                f"The addresses {first} and {email} differ only in case. "
+                "Change one as docs/operations.md says (Two addresses that differ only in case), then start again."
+            )
     people.update(email=Lower("email"))
 
 

@@ -19,8 +19,10 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection, transaction
+from django.db.transaction import TransactionManagementError
 
 from core.errors import TesseraError
+from core.outage import is_busy, is_full
 from core.supervisor import Child, Supervisor
 from generation.management.welcome import show_welcome
 from generation.services.devices import devices_silence
@@ -77,8 +79,7 @@ class Command(BaseCommand):
             devices_silence()  # before the web answers: an old heartbeat must not make it ready
             return administrator_ensure(tell=self.tell)
         except DatabaseError as error:
-            hint = "Another program may be using it, or the disk may be full or not writable."
-            raise CommandError(f"The database in {settings.DATA} cannot be used: {error}. {hint}") from error
+            raise CommandError(database_trouble(error)) from error
         except TesseraError as error:
             raise CommandError(str(error)) from error
 
@@ -118,6 +119,20 @@ class Command(BaseCommand):
         if administrator and administrator.password:
             lines.append(f"  Password      {administrator.password}   (shown this once; you choose your own at login)")
         self.say(*lines, "  Ctrl-C ends everything.\n")
+
+
+def database_trouble(error: BaseException) -> str:
+    """What really went wrong: an error inside a migration is followed by another that only says it was there."""
+    while isinstance(error, TransactionManagementError) and error.__context__ is not None:
+        error = error.__context__
+    if isinstance(error, CommandError | TesseraError):
+        return str(error)
+    if is_full(error) or is_busy(error):
+        hint = "Another program may be using it, or the disk may be full or not writable."
+    else:
+        hint = "`.venv/bin/python manage.py migrate --traceback` tells where."
+    kind = "" if isinstance(error, DatabaseError) else f"{type(error).__name__}: "
+    return f"The database in {settings.DATA} cannot be used: {kind}{error}. {hint}"
 
 
 def address() -> str:
