@@ -7,7 +7,9 @@ from csp.constants import NONCE, NONE, SELF
 from django.templatetags.static import static
 
 from config.env import env_bool, env_choice, env_folder, env_hosts, env_int, env_origins, env_str, env_time_zone
+from config.logs import calm_down, is_no_probe
 from config.secret import secret_key
+from generation.engines.params import PROMPT_LIMIT
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = env_folder("TESSERA_DATA", ROOT / "data")
@@ -39,7 +41,7 @@ SOCKET_STALL_SECONDS = 30
 TRASH_DAYS = env_int("TESSERA_TRASH_DAYS", 30, least=1, most=3650)
 UPLOAD_MAX_BYTES = env_int("TESSERA_UPLOAD_MAX_MB", 20, least=1, most=500) * 1024 * 1024
 UPLOAD_MAX_PIXELS = env_int("TESSERA_UPLOAD_MAX_MEGAPIXELS", 40, least=1, most=400) * 1_000_000
-PROMPT_MAX_LENGTH = 4000
+PROMPT_MAX_LENGTH = PROMPT_LIMIT
 
 INSTALLED_APPS = [
     "daphne",
@@ -202,14 +204,11 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    # "Not ready yet" is an answer, not an error.
     "filters": {
-        "no_probes": {
-            "()": "django.utils.log.CallbackFilter",
-            "callback": lambda record: getattr(getattr(record, "request", None), "path", "") != "/readyz",
-        }
+        "no_probes": {"()": "django.utils.log.CallbackFilter", "callback": is_no_probe},
+        "calm": {"()": "django.utils.log.CallbackFilter", "callback": calm_down},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["calm"]}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django.request": {"filters": ["no_probes"]},
