@@ -6,13 +6,15 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts.current import person
 from accounts.models import AuditEvent, User
-from accounts.services import user_save
+from accounts.services import LAST_OPERATOR, locks_out, user_save
 
 # One door with one set of rate limits: the admin sends people to the ordinary login page.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -23,10 +25,14 @@ class SmallAddressMixin:
     """An address that differs from another one only in case is the same address."""
 
     cleaned_data: dict[str, Any]
+    instance: User
 
     def clean_email(self) -> str:
-        """In small letters, before anybody asks whether it is taken."""
-        return str(self.cleaned_data["email"]).lower()
+        """In small letters. Whether it is taken is asked here: the field and the constraint would both tell."""
+        address = str(self.cleaned_data["email"]).lower()
+        if User.objects.exclude(pk=self.instance.pk).filter(email=address).exists():
+            raise ValidationError("Somebody here has this address already.")
+        return address
 
 
 class PersonForm(SmallAddressMixin, UserChangeForm):  # type: ignore[misc]
@@ -35,6 +41,15 @@ class PersonForm(SmallAddressMixin, UserChangeForm):  # type: ignore[misc]
     class Meta(UserChangeForm.Meta):  # type: ignore[misc]
         labels: ClassVar[dict[str, str]] = {"is_staff": "Operator"}
         help_texts: ClassVar[dict[str, str]] = {"is_staff": "Runs this portal: may do everything these pages offer."}
+
+    @transaction.atomic
+    def clean(self) -> dict[str, Any]:
+        """Somebody must be able to open these pages tomorrow."""
+        cleaned: dict[str, Any] = super().clean()
+        rights = {name: bool(cleaned.get(name)) for name in ("is_staff", "is_active")}
+        if locks_out(self.instance, **rights):
+            self.add_error(next(name for name, right in rights.items() if not right), LAST_OPERATOR)
+        return cleaned
 
 
 class PersonCreationForm(SmallAddressMixin, UserCreationForm):  # type: ignore[misc]

@@ -6,6 +6,7 @@ from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
 from django.db.models.functions import Lower
 
+from accounts.words import deed
 from core.models import UuidModel
 
 
@@ -77,3 +78,8 @@ class AuditEvent(UuidModel):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.target_kind} {self.target_id}"
+
+    @property
+    def words(self) -> str:
+        """What was done, for people."""
+        return deed(self.verb, self.target_kind)

@@ -2,13 +2,16 @@
 
 from datetime import timedelta
 
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import AuditEvent, User
+from core.errors import NotAllowedError
 from core.push import close_sockets
 
 # Looking twice within this time is one look: a page shows the same picture more than once.
 ONE_LOOK = timedelta(minutes=5)
+LAST_OPERATOR = "Nobody else runs this portal. Make somebody else an operator first."
 
 
 def audit_record(
@@ -43,8 +46,19 @@ def administrator_create(*, email: str, password: str, one_time: bool) -> User:
     return user
 
 
+def locks_out(user: User, *, is_staff: bool, is_active: bool) -> bool:
+    """Whether nobody could run the portal any more if `user` became so."""
+    if is_staff and is_active:
+        return False
+    operators = User.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True)
+    return set(operators) == {user.pk}
+
+
+@transaction.atomic
 def user_save(*, user: User, by: User, created: bool, password_set: bool) -> User:
     """Keep what an operator changed. A password that the operator made is a one-time password."""
+    if locks_out(user, is_staff=user.is_staff, is_active=user.is_active):
+        raise NotAllowedError(LAST_OPERATOR)
     if created or password_set:
         user.must_change_password = user.pk != by.pk
     user.save()

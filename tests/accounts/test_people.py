@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AuditEvent, User
-from accounts.services import administrator_create, user_save
+from accounts.services import administrator_create, audit_record, user_save
 from tests.conftest import PASSWORD
 from tests.generation.sockets import enter
 
@@ -44,6 +44,40 @@ def test_a_one_time_password_opens_only_the_page_that_replaces_it(alice: User, l
     assert client.get("/").status_code == 200
 
 
+def test_the_one_time_password_is_not_taken_again(alice: User, login: Login) -> None:
+    User.objects.filter(pk=alice.pk).update(must_change_password=True)
+    client, page = login(alice), reverse("account_change_password")
+    answer = client.post(page, {"oldpassword": PASSWORD, "password1": PASSWORD, "password2": PASSWORD})
+    assert answer.status_code == 200
+    assert "Choose another one." in answer.content.decode()
+    alice.refresh_from_db()
+    assert alice.must_change_password
+    User.objects.filter(pk=alice.pk).update(must_change_password=False)
+    answer = client.post(page, {"oldpassword": PASSWORD, "password1": PASSWORD, "password2": PASSWORD})
+    assert answer.status_code == 302  # an own password may stay
+
+
+def test_the_page_says_why_and_then_leads_to_the_studio(alice: User, login: Login) -> None:
+    client, page = login(alice), reverse("account_change_password")
+    reset = reverse("account_reset_password")
+    assert reset in client.get(page).content.decode()
+    User.objects.filter(pk=alice.pk).update(must_change_password=True)
+    html = client.get(page).content.decode()
+    assert "Somebody else made your password" in html
+    assert reset not in html  # it leads back here until the password is changed
+    answer = client.post(page, {"oldpassword": PASSWORD, "password1": SECRET, "password2": SECRET})
+    assert answer.headers["Location"] == reverse("studio")
+
+
+def test_the_activity_is_told_in_words(alice: User, olga: User, login: Login) -> None:
+    for verb, kind in (("member.role", "project"), ("changed", "person"), ("new.verb", "thing")):
+        audit_record(actor=olga, owner=alice, verb=verb, target_kind=kind, target_id=1)
+    html = login(alice).get(reverse("activity")).content.decode()
+    for words in ("Changed a role in a project", "Changed an account", "New verb thing"):
+        assert words in html
+    assert "member.role" not in html
+
+
 def test_what_user_save_keeps(alice: User, olga: User) -> None:
     alice.name = "Alicia"
     assert not user_save(user=alice, by=olga, created=False, password_set=False).must_change_password
@@ -63,10 +97,10 @@ def test_addresses_that_differ_in_case_are_one(alice: User, bob: User, olga: Use
     form = {"email": "ALICE@example.org", "name": "", "password1": SECRET, "password2": SECRET}
     answer = login(olga).post(reverse("admin:accounts_user_add"), form)
     assert answer.status_code == 200
-    assert answer.context["adminform"].form.errors["email"]
+    assert answer.context["adminform"].form.errors == {"email": ["Somebody here has this address already."]}
     change = reverse("admin:accounts_user_change", args=[bob.pk])
     answer = login(olga).post(change, {"email": "Alice@Example.org", "name": "Bob", "is_active": "on"})
-    assert answer.context["adminform"].form.errors["email"]
+    assert answer.context["adminform"].form.errors == {"email": ["Somebody here has this address already."]}
     assert login(olga).post(change, {"email": "Bobby@Example.org", "is_active": "on"}).status_code == 302
     assert User.objects.get(pk=bob.pk).email == "bobby@example.org"
     with pytest.raises(ValidationError, match="Somebody here has this address"):
