@@ -3,11 +3,14 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
+from accounts.current import person
+from accounts.services import audit_record
 from generation.models import Checkpoint
 from generation.services.checkpoints import (
     CheckpointRefusedError,
@@ -66,7 +69,9 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
         """Offer them in the studio again, if their folders can be used."""
         for checkpoint in queryset:
             try:
-                checkpoint_enable(checkpoint=checkpoint)
+                with transaction.atomic():
+                    checkpoint_enable(checkpoint=checkpoint)
+                    self._record(request, checkpoint, "checkpoint.enable")
             except CheckpointRefusedError as error:
                 messages.error(request, f"{checkpoint} stays as it is: {error}")
 
@@ -74,7 +79,19 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
     def disable_selected(self, request: HttpRequest, queryset: QuerySet[Checkpoint]) -> None:
         """Offer them no longer; what waits for them fails with the reason."""
         for checkpoint in queryset:
-            checkpoint_disable(checkpoint=checkpoint, reason=f"Disabled by {request.user}.")
+            with transaction.atomic():
+                checkpoint_disable(checkpoint=checkpoint, reason=f"Disabled by {request.user}.")
+                self._record(request, checkpoint, "checkpoint.disable")
+
+    def _record(self, request: HttpRequest, checkpoint: Checkpoint, verb: str) -> None:
+        audit_record(
+            actor=person(request),
+            owner=None,
+            verb=verb,
+            target_kind="checkpoint",
+            target_id=checkpoint.pk,
+            detail=checkpoint.title,
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Only by `manage.py add_checkpoint`, which inspects the folder."""

@@ -21,19 +21,19 @@ class DeviceAdmin(WatchedAdmin):
     list_display = ("name", "kind", "alive", "paused", "resident_words", "memory", "drawing", "room_pid")
     actions = ("pause_selected", "resume_selected", "unload_selected", "restart_selected")
     fieldsets = (
-        (None, {"fields": ("name", "kind", "alive", "heartbeat_at", "paused")}),
+        (None, {"fields": ("name", "kind", "heartbeat_words", "heartbeat_at", "paused")}),
         ("Engine room", {"fields": ("room_pid", "worker_pid", "resident_words", "memory", "drawing", "last_error")}),
     )
 
     @display(description="Heartbeat", label={"alive": "success", "silent": "danger", "never": ""})
     def alive(self, device: Device) -> tuple[str, str]:
-        """Fresh, or since when it is silent."""
-        if device.heartbeat_at is None:
-            return "never", "never seen"
-        age = (timezone.now() - device.heartbeat_at).total_seconds()
-        if age > settings.HEARTBEAT_SECONDS * 5:
-            return "silent", f"silent for {timesince(device.heartbeat_at)}"
-        return "alive", f"{age:.0f} s ago"
+        """In colour, for the list."""
+        return _alive(device)
+
+    @display(description="Heartbeat")
+    def heartbeat_words(self, device: Device) -> str:
+        """The page of one device shows no coloured labels."""
+        return _alive(device)[1]
 
     @display(description="Resident")
     def resident_words(self, device: Device) -> str:
@@ -73,3 +73,13 @@ class DeviceAdmin(WatchedAdmin):
         for device in queryset:
             command_request(device=device, kind=kind, user=person(request))
         messages.success(request, f"Asked for: {kind.label.lower()}. The worker does it between two requests.")
+
+
+def _alive(device: Device) -> tuple[str, str]:
+    """Fresh, or since when it is silent."""
+    if device.heartbeat_at is None:
+        return "never", "never seen"
+    age = (timezone.now() - device.heartbeat_at).total_seconds()
+    if age > settings.HEARTBEAT_SECONDS * 5:
+        return "silent", f"silent for {timesince(device.heartbeat_at)}"
+    return "alive", f"{age:.0f} s ago"

@@ -8,11 +8,12 @@ from django.http import HttpRequest
 from django.utils.timesince import timesince
 from unfold.decorators import action, display
 
+from accounts.current import person
 from core.errors import TesseraError
 from generation.admin.looks import LookMixin
 from generation.admin.rules import WatchedAdmin
 from generation.models import GenerationRequest
-from generation.services.requests import request_cancel, request_retry
+from generation.services.requests import request_cancel_for, request_retry_for
 
 State = GenerationRequest.State
 COLOURS = {
@@ -36,7 +37,7 @@ class RequestAdmin(LookMixin, WatchedAdmin):
     list_select_related = ("owner", "checkpoint")
     actions = ("cancel_selected", "retry_selected")
     fieldsets = (
-        (None, {"fields": ("id", "state_label", "owner", "project", "checkpoint", "capability", "look_link")}),
+        (None, {"fields": ("id", "state", "owner", "project", "checkpoint", "capability", "look_link")}),
         ("Figures", {"fields": ("size", "pictures", "attempt", "device", "step", "steps", "figures")}),
         ("Times", {"fields": ("created_at", "started_at", "finished_at", "took", "cancel_requested_at")}),
         ("Lease", {"fields": ("lease_token", "lease_until")}),
@@ -68,12 +69,14 @@ class RequestAdmin(LookMixin, WatchedAdmin):
     @action(description="Cancel", permissions=["change"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[GenerationRequest]) -> None:
         """In every state; final ones stay as they are."""
-        self._each(request, queryset, "canceled", lambda row: request_cancel(request=row))
+        by = person(request)
+        self._each(request, queryset, "canceled", lambda row: request_cancel_for(request=row, operator=by))
 
     @action(description="Retry as a new request of the same person", permissions=["change"])
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[GenerationRequest]) -> None:
         """The old one keeps its record."""
-        self._each(request, queryset, "queued again", lambda row: request_retry(request=row, user=row.owner))
+        by = person(request)
+        self._each(request, queryset, "queued again", lambda row: request_retry_for(request=row, operator=by))
 
     def _each(self, request: HttpRequest, queryset: QuerySet[GenerationRequest], done: str, act: Any) -> None:
         count = 0

@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.services import audit_record
 from core.errors import TesseraError
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.services.announcements import places_announce, request_announce
@@ -15,6 +16,7 @@ from generation.services.bell import ring
 from generation.services.wishes import wish_check
 
 State = GenerationRequest.State
+BY_OPERATOR = "An operator canceled it."
 
 
 class WrongStateError(TesseraError):
@@ -64,13 +66,11 @@ def request_cancel(*, request: GenerationRequest, reason: str = "") -> Generatio
     row, now = GenerationRequest.objects.filter(pk=request.pk), timezone.now()
     version = F("version") + 1
     queued = row.filter(state=State.QUEUED)
-    end = {"cancel_requested_at": now, "finished_at": now, "error_message": reason[:500]}
-    if queued.update(state=State.CANCELED, version=version, **end):
+    end = {"version": version, "cancel_requested_at": now, "error_message": reason[:500]}
+    if queued.update(state=State.CANCELED, finished_at=now, **end):
         places_announce()
     else:
-        row.filter(state__in=GenerationRequest.LEASED, cancel_requested_at=None).update(
-            version=version, cancel_requested_at=now
-        )
+        row.filter(state__in=GenerationRequest.LEASED, cancel_requested_at=None).update(**end)
     request_announce(request.pk)
     request.refresh_from_db()
     return request
@@ -94,6 +94,29 @@ def request_retry(*, request: GenerationRequest, user: User) -> GenerationReques
         params={**request.params, "prompt": request.prompt},
         source_image=request.source_image,
         source_upload=request.source_upload,
+    )
+
+
+@transaction.atomic
+def request_cancel_for(*, request: GenerationRequest, operator: User) -> GenerationRequest:
+    """An operator cancels what somebody waits for. The owner reads that, and it is written down."""
+    if not request.is_final:
+        request_cancel(request=request, reason=BY_OPERATOR)
+        _record(request, operator, "request.cancel")
+    return request
+
+
+@transaction.atomic
+def request_retry_for(*, request: GenerationRequest, operator: User) -> GenerationRequest:
+    """An operator lets the wish of somebody be drawn again, in that person's name. It is written down."""
+    again = request_retry(request=request, user=request.owner)
+    _record(request, operator, "request.retry", f"as {again.pk}")
+    return again
+
+
+def _record(request: GenerationRequest, operator: User, verb: str, detail: str = "") -> None:
+    audit_record(
+        actor=operator, owner=request.owner, verb=verb, target_kind="request", target_id=request.pk, detail=detail
     )
 
 

@@ -69,10 +69,10 @@ def request_fail(*, request: GenerationRequest, code: str, message: str, hint: s
 
 
 def request_stop(*, request: GenerationRequest, still: Q = ALWAYS) -> None:
-    """It ends because somebody canceled it, or because its owner was deactivated: then a reason says so."""
+    """It ends because somebody canceled it (a reason given then stays), or because its owner was deactivated."""
     left = GenerationRequest.objects.filter(pk=request.pk, cancel_requested_at=None, owner__is_active=False).exists()
-    message = "The account of the owner was deactivated." if left else ""
-    if _ended(_fenced(request, LEASED, still), State.CANCELED, error_message=message) != 1:
+    reason = {"error_message": "The account of the owner was deactivated."} if left else {}
+    if _ended(_fenced(request, LEASED, still), State.CANCELED, **reason) != 1:
         raise LeaseLostError("The request was given to somebody else.")
     request_announce(request.pk)
 

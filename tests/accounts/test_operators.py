@@ -6,9 +6,13 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import AuditEvent, User
+from accounts.services import LAST_OPERATOR, user_save
+from core.errors import NotAllowedError
 from generation.models import Checkpoint, Device, GenerationRequest, Image, Project
+from generation.services.requests import BY_OPERATOR
 from tests.conftest import PASSWORD
 from tests.generation import pictures
 
@@ -100,10 +104,65 @@ def test_staff_is_all_it_takes(staff: User, login: Login, private: GenerationReq
     assert b"zebra" in client.post(look, {"reason": "ticket 1"}).content
 
 
+def test_a_cancel_and_a_retry_by_an_operator_are_told_and_written_down(
+    olga: User, alice: User, login: Login, private: GenerationRequest
+) -> None:
+    client, url = login(olga), reverse("admin:generation_generationrequest_changelist")
+    for _ in range(2):  # the second finds it canceled already
+        client.post(url, {"action": "cancel_selected", "_selected_action": str(private.pk)})
+    private.refresh_from_db()
+    assert (private.state, private.error_message) == ("canceled", BY_OPERATOR)
+    Image.objects.all().delete()
+    GenerationRequest.objects.update(params={"width": 64, "height": 64, "count": 1, "seed": 7})
+    client.post(url, {"action": "retry_selected", "_selected_action": str(private.pk)})
+    again = GenerationRequest.objects.get(state="queued")
+    assert again.owner == alice
+    lines = AuditEvent.objects.filter(owner=alice, actor=olga).order_by("created_at")
+    assert [(line.verb, line.target_id) for line in lines] == [
+        ("request.cancel", str(private.pk)),
+        ("request.retry", str(private.pk)),
+    ]
+    assert "Put a request into the queue again" in login(alice).get(reverse("activity")).content.decode()
+
+
+def test_switching_a_checkpoint_off_is_written_down(olga: User, login: Login) -> None:
+    one = pictures.checkpoint()
+    url = reverse("admin:generation_checkpoint_changelist")
+    login(olga).post(url, {"action": "disable_selected", "_selected_action": str(one.pk)})
+    one.refresh_from_db()
+    assert not one.enabled
+    line = AuditEvent.objects.get(verb="checkpoint.disable")
+    assert (line.actor, line.target_id, line.detail) == (olga, str(one.pk), one.title)
+
+
+def test_no_page_of_one_row_shows_a_tuple(olga: User, login: Login, private: GenerationRequest) -> None:
+    device, client = Device.objects.create(name="main", heartbeat_at=timezone.now()), login(olga)
+    for kind, row in (("generationrequest", private), ("device", device)):
+        html = client.get(reverse(f"admin:generation_{kind}_change", args=[row.pk])).content.decode()
+        assert "(&#x27;" not in html, kind
+    assert " s ago" in html
+
+
 def test_a_deactivated_operator_is_none(staff: User) -> None:
     staff.is_active = False
     assert not staff.has_perm("generation.view_image")
     assert not staff.has_module_perms("generation")
+
+
+@pytest.mark.parametrize("left", [{"is_active": "on"}, {"is_staff": "on"}, {}])
+def test_the_last_operator_stays_one(olga: User, alice: User, login: Login, left: dict[str, str]) -> None:
+    User.objects.create_user("gone@example.org", PASSWORD, is_staff=True, is_active=False)
+    url, form = reverse("admin:accounts_user_change", args=[olga.pk]), {"email": olga.email, "name": "Olga"}
+    answer = login(olga).post(url, form | left)
+    assert answer.status_code == 200
+    assert LAST_OPERATOR in answer.content.decode().replace("&#x27;", "'")
+    olga.refresh_from_db()
+    assert olga.is_staff and olga.is_active
+    olga.is_staff = False
+    with pytest.raises(NotAllowedError):
+        user_save(user=olga, by=olga, created=False, password_set=False)
+    User.objects.filter(pk=alice.pk).update(is_staff=True)
+    assert login(olga).post(url, form | left).status_code == 302
 
 
 def test_no_operator_makes_a_superuser(olga: User, staff: User, login: Login) -> None:

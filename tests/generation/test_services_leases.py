@@ -76,6 +76,15 @@ def test_one_that_was_canceled_is_not_drawn_again(leased: GenerationRequest) -> 
     assert leased.state == "canceled"
 
 
+def test_the_reason_of_a_cancel_stays_to_the_end(leased: GenerationRequest) -> None:
+    request_cancel(request=leased, reason="You are no longer in the project.")
+    leased.refresh_from_db()
+    assert (leased.state, leased.error_message) == ("running", "You are no longer in the project.")
+    transitions.request_stop(request=leased)
+    leased.refresh_from_db()
+    assert (leased.state, leased.error_message) == ("canceled", "You are no longer in the project.")
+
+
 def test_one_of_a_deactivated_owner_is_not_drawn_again(leased: GenerationRequest) -> None:
     User.objects.update(is_active=False)
     expire(leased)

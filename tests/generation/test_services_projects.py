@@ -75,6 +75,7 @@ def test_who_may_draw_no_longer_draws_no_longer(
     assert (queued.state, elsewhere.state, others.state) == ("canceled", "queued", "queued")
     assert "Team" in queued.error_message
     assert running.cancel_requested_at is not None
+    assert "Team" in running.error_message
 
 
 def test_the_same_role_again_writes_no_line(alice: User, bob: User, team: Project) -> None:
