@@ -114,6 +114,7 @@ class TextEvent(TypedDict):
     request: NotRequired[RequestPayload]
     requests: NotRequired[list[RequestPayload]]
     positions: NotRequired[dict[str, int]]
+    paused: NotRequired[bool]
     message: NotRequired[str]
 
 

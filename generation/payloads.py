@@ -8,7 +8,7 @@ from django.urls import reverse
 from accounts.models import User
 from generation import scheduler
 from generation.events import ImagePayload, RequestPayload
-from generation.models import Device, GenerationRequest, Image
+from generation.models import Device, GenerationRequest, Image, Project
 
 State = GenerationRequest.State
 
@@ -79,6 +79,15 @@ def all_places() -> dict[uuid.UUID, int]:
     return scheduler.places(loaded)
 
 
+def drawing_paused() -> bool:
+    """Whether operators have paused all there is to draw on."""
+    paused = list(Device.objects.values_list("paused", flat=True))
+    return bool(paused) and all(paused)
+
+
 def _images(request: GenerationRequest) -> list[Image]:
+    # Who was removed from the project sees its pictures no longer, also the own ones.
+    if not Project.objects.visible_to(request.owner).filter(pk=request.project_id).exists():
+        return []
     # Filtered here and not in SQL, so that a list page can prefetch.
     return sorted((image for image in request.images.all() if image.trashed_at is None), key=lambda image: image.index)

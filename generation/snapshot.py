@@ -19,7 +19,8 @@ def of_user(user: User) -> tuple[TextEvent, list[uuid.UUID]]:
     places = {str(key): place for key, place in payloads.positions(user).items()}
     running = [uuid.UUID(request["id"]) for request in requests if request["state"] in DRAWN]
     requests.sort(key=lambda request: request["state"] not in DRAWN)
-    return {"type": "snapshot", "requests": _fitting(requests), "positions": places}, running
+    paused = payloads.drawing_paused()
+    return {"type": "snapshot", "requests": _fitting(requests), "positions": places, "paused": paused}, running
 
 
 def of_request(user: User, request_id: uuid.UUID) -> RequestPayload | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from accounts.models import User
 from generation import payloads
-from generation.models import GenerationRequest, Image
+from generation.models import GenerationRequest, Image, Project
 from generation.models.request import RequestQuerySet
 
 State = GenerationRequest.State
@@ -42,6 +42,8 @@ class Card:
     words: str
     tone: str
     position: str
+    has_project: bool
+    """Whether the person is still in its project: else its pictures and its gallery are closed to them."""
 
     @property
     def width(self) -> int:
@@ -85,7 +87,7 @@ class Card:
     @property
     def can_retry(self) -> bool:
         """A new request with the same wish makes sense."""
-        return self.request.state in {State.FAILED, State.CANCELED}
+        return self.has_project and self.request.state in {State.FAILED, State.CANCELED}
 
 
 def with_pictures(requests: RequestQuerySet) -> RequestQuerySet:
@@ -98,7 +100,9 @@ def cards(requests: Iterable[GenerationRequest], user: User) -> list[Card]:
     found = list(requests)
     waiting = any(request.state == State.QUEUED for request in found)
     places = payloads.positions(user) if waiting else {}
-    return [_card(request, places) for request in found]
+    projects = Project.objects.visible_to(user).filter(pk__in={request.project_id for request in found})
+    seen = set(projects.values_list("pk", flat=True)) if found else set()
+    return [_card(request, places, has_project=request.project_id in seen) for request in found]
 
 
 def position_words(place: int | None) -> str:
@@ -111,10 +115,11 @@ def position_words(place: int | None) -> str:
     return f"{place}{ending} in the queue"
 
 
-def _card(request: GenerationRequest, places: Mapping[uuid.UUID, int]) -> Card:
-    images = {image.index: image for image in request.images.all() if image.trashed_at is None}
+def _card(request: GenerationRequest, places: Mapping[uuid.UUID, int], *, has_project: bool) -> Card:
+    kept = [image for image in request.images.all() if image.trashed_at is None] if has_project else []
+    images = {image.index: image for image in kept}
     count = int(request.param("count", 1))
     indexes = sorted(images) if request.is_final else range(count)
     slots = tuple(Slot(index, images.get(index) if request.is_final else None) for index in indexes)
     words, tone = WORDS[State(request.state)]
-    return Card(request, slots, words, tone, position_words(places.get(request.pk)))
+    return Card(request, slots, words, tone, position_words(places.get(request.pk)), has_project)

@@ -10,11 +10,17 @@ from core.models import parse_key
 from generation.models import Checkpoint, GenerationRequest, Image, Project
 from generation.services.projects import project_personal
 
+GONE = "The picture it started from is not there any more. Choose another one, or draw from the words alone."
+STALE = "This picture is in the trash or gone, so nothing can start from it. Restore it, or choose another one."
+FOREIGN = "The picture it started from was handed in by somebody else, who alone sees it. Choose another one."
 RECIPE = ("prompt", "checkpoint", "negative_prompt", "seed", "steps", "guidance", "temperature", "strength")
 
 
 def prefill(user: User, query: QueryDict) -> dict[str, Any]:
-    """Initial values. Raises Http404 for a picture, request or project that `user` may not see."""
+    """Initial values; `source_words` is what to say when the source turns out not to be there.
+
+    Raises Http404 for a picture, request or project that `user` may not see.
+    """
     initial = {"count": 1, **_last_choice(user)}
     if prompt := query.get("prompt"):
         initial["prompt"] = prompt.replace("\0", "")
@@ -44,7 +50,8 @@ def _again(user: User, pk: uuid.UUID) -> dict[str, Any]:
     values = {"prompt": request.prompt, "checkpoint": request.checkpoint.name, "project": request.project_id}
     wish = {name: value for name, value in request.params.items() if value is not None}
     source = {"source_image": request.source_image_id, "source_upload": request.source_upload_id}
-    return wish | values | source | {"size": _size(request.params)}
+    words = GONE if request.capability == "image_to_image" else ""
+    return wish | values | source | {"size": _size(request.params), "source_words": words}
 
 
 def _remix(user: User, pk: uuid.UUID) -> dict[str, Any]:
@@ -55,13 +62,19 @@ def _remix(user: User, pk: uuid.UUID) -> dict[str, Any]:
     values |= {"checkpoint": image.checkpoint_name, "size": f"{image.width}x{image.height}"}
     if Project.objects.drawable_by(user).filter(pk=image.project_id).exists():
         values["project"] = image.project_id
-    request = image.request
-    if request is not None and request.owner_id == user.pk:
-        values["source_upload"] = request.source_upload_id
-    if request is not None and request.source_image_id is not None:
-        seen = Image.objects.readable_by(user).filter(pk=request.source_image_id).first()
-        values |= {} if seen is None else {"source_image": seen.pk}
-    return values
+    return values if image.request is None else values | _source_of(image.request, user)
+
+
+def _source_of(request: GenerationRequest, user: User) -> dict[str, Any]:
+    """What it started from, if `user` may use that."""
+    if request.source_upload_id is not None:
+        own = request.owner_id == user.pk
+        return {"source_upload": request.source_upload_id, "source_words": GONE} if own else {"source_words": FOREIGN}
+    if request.capability != "image_to_image":
+        return {}
+    key = request.source_image_id
+    seen = None if key is None else Image.objects.readable_by(user).filter(pk=key).first()
+    return {"source_image": seen and seen.pk, "source_words": GONE}
 
 
 def _source(image: Image, chosen: object) -> dict[str, Any]:
@@ -69,7 +82,7 @@ def _source(image: Image, chosen: object) -> dict[str, Any]:
     checkpoints = Checkpoint.objects.filter(enabled=True).order_by("-is_starter", "name")
     able = [one.name for one in checkpoints if "image_to_image" in one.capabilities]
     name = chosen if chosen in able or not able else able[0]
-    return {"source_image": image.pk, "source_upload": None, "checkpoint": name}
+    return {"source_image": image.pk, "source_upload": None, "checkpoint": name, "source_words": STALE}
 
 
 def _image(user: User, pk: uuid.UUID) -> Image:

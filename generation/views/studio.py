@@ -8,6 +8,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.models import User
 from core.models import parse_key
+from generation import payloads
 from generation.engines.params import MAX_COUNT
 from generation.forms import TUNING, StudioForm
 from generation.models import Checkpoint, GenerationRequest, Image, Upload
@@ -30,6 +31,8 @@ def studio(request: PersonRequest) -> HttpResponse:
 def studio_page(request: PersonRequest, form: StudioForm, status: int = 200) -> HttpResponse:
     """The whole page around a form, also one with errors."""
     checkpoints = list(Checkpoint.objects.filter(enabled=True).order_by("-is_starter", "name"))
+    source = source_context(request.user, form["source_image"].value(), form["source_upload"].value())
+    has_source = source["source_image"] or source["source_upload"]
     context = {
         "form": form,
         "options": options(checkpoints, form["checkpoint"].value()),
@@ -39,7 +42,9 @@ def studio_page(request: PersonRequest, form: StudioForm, status: int = 200) -> 
         "cards": studio_cards(request.user),
         "examples": EXAMPLES,
         "prompt_limit": settings.PROMPT_MAX_LENGTH,
-        **source_context(request.user, form["source_image"].value(), form["source_upload"].value()),
+        "paused": payloads.drawing_paused(),
+        "source_words": "" if has_source else form.initial.get("source_words", ""),
+        **source,
     }
     return render(request, "generation/studio.html", context, status=status)
 

@@ -107,6 +107,14 @@ def test_only_managers_change_people(
     assert dict(team.memberships.values_list("user__name", "role")) == {"Bob": "viewer", "Edith": "editor"}
 
 
+def test_removing_somebody_asks_first(alice: User, bob: User, team: Project, login: Login) -> None:
+    html = login(alice).get(reverse("project_members", args=[team.pk])).content.decode()
+    fold = html.split('<details class="member-remove">')[1].split("</details>")[0]
+    assert 'value="remove"' in fold
+    assert "Remove Bob?" in fold
+    assert html.count('value="remove"') == fold.count('value="remove"') == 1
+
+
 def test_a_manager_changes_people(alice: User, bob: User, charlie: User, team: Project, login: Login) -> None:
     client, url = login(alice), reverse("project_members", args=[team.pk])
     deeds = [

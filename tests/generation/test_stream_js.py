@@ -162,6 +162,28 @@ def test_a_final_that_cannot_be_loaded_keeps_what_was_drawn_and_still_ends(stage
     assert stage.data("final") is None
 
 
+def test_the_note_goes_with_the_first_frame_and_a_later_one_stays(stage: Stage) -> None:
+    note, cat = stage.page.locator("[data-request-note]"), picture(15)
+    stage.tell(type="request.note", request={**PAYLOAD, "note": "Loaded starter-diffusion"})
+    stage.wait("() => document.querySelector('[data-request-note]').textContent.startsWith('Loaded')")
+    stage.send(band(cat, 0))
+    stage.until(acked=1)
+    assert (note.text_content(), note.is_visible()) == ("", False)
+    stage.tell(type="request.note", request={**PAYLOAD, "note": "Memory is short"})
+    stage.send(band(cat, 1))
+    stage.until(acked=2)
+    assert note.text_content() == "Memory is short"
+
+
+def test_a_pause_is_shown_as_long_as_it_lasts(stage: Stage) -> None:
+    stage.page.evaluate(
+        "() => document.body.insertAdjacentHTML('afterbegin', '<p data-stream-paused hidden>Paused</p>')"
+    )
+    for paused, shown in ((True, True), (None, True), (False, False)):
+        stage.tell(type="snapshot", requests=[], positions={}, **({} if paused is None else {"paused": paused}))
+        stage.wait(f"() => document.querySelector('[data-stream-paused]').hidden === {str(not shown).lower()}")
+
+
 def test_failure_tells_the_reason_and_offers_another_try(stage: Stage) -> None:
     error = {"code": "out_of_memory", "message": "The device has not enough memory.", "hint": "Draw it smaller."}
     stage.state("failed", version=4, error=error)

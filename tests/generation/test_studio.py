@@ -9,8 +9,10 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
-from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
+from generation import snapshot
+from generation.models import Checkpoint, Device, GenerationRequest, Image, Project, Upload
 from generation.views.cards import position_words
+from generation.views.prefill import FOREIGN, GONE, STALE
 from tests.generation import pictures
 
 Login = Callable[[User], Client]
@@ -94,6 +96,52 @@ def test_remix_does_not_give_away_the_upload_of_somebody_else(
     assert str(upload.pk) not in page(login(bob), f"/?remix={image.pk}")
 
 
+def test_a_picture_in_the_trash_is_no_input(alice: User, project: Project, login: Login, diffusion: Checkpoint) -> None:
+    image, client = pictures.image(project=project), login(alice)
+    assert STALE not in page(client, f"/?source={image.pk}")
+    assert f"/?source={image.pk}" in page(client, f"/images/{image.pk}/")
+    Image.objects.update(trashed_at=timezone.now())
+    assert STALE in page(client, f"/?source={image.pk}")
+    assert f"/?source={image.pk}" not in page(client, f"/images/{image.pk}/")
+
+
+def test_a_remix_says_when_its_source_is_gone(
+    alice: User, bob: User, team: Project, login: Login, diffusion: Checkpoint
+) -> None:
+    source = pictures.image(project=team, seed=1)
+    request = GenerationRequest.objects.create(
+        owner=alice, project=team, checkpoint=diffusion, prompt="a cat", source_image=source, state="completed",
+        capability="image_to_image",
+    )  # fmt: skip
+    image, client = pictures.image(project=team, request=request), login(alice)
+    urls = (f"/?remix={image.pk}", f"/?again={request.pk}")
+    for url in urls:
+        html = page(client, url)
+        assert f'value="{source.pk}"' in html
+        assert GONE not in html
+    Image.objects.filter(pk=source.pk).update(trashed_at=timezone.now())
+    assert [GONE in page(client, url) for url in urls] == [True, True]
+    source.delete()
+    assert [GONE in page(client, url) for url in urls] == [True, True]
+    assert FOREIGN not in page(login(bob), urls[0])
+    upload = Upload.objects.create(owner=alice, file="x.png", sha256="", width=8, height=8, size_bytes=1)
+    GenerationRequest.objects.update(source_upload=upload)
+    assert FOREIGN in page(login(bob), urls[0])
+
+
+def test_it_says_when_drawing_is_paused(alice: User, login: Login, diffusion: Checkpoint) -> None:
+    def told() -> tuple[bool, bool]:
+        notice = page(client).split("data-stream-paused")[1].split(">")[0]
+        return "hidden" not in notice, bool(snapshot.of_user(alice)[0]["paused"])
+
+    client = login(alice)
+    assert told() == (False, False)  # nothing has started yet
+    _, other = (Device.objects.create(name=name, paused=True) for name in ("one", "two"))
+    assert told() == (True, True)
+    Device.objects.filter(pk=other.pk).update(paused=False)
+    assert told() == (False, False)
+
+
 def test_a_picture_as_input_chooses_a_checkpoint_that_takes_it(
     alice: User, project: Project, login: Login, diffusion: Checkpoint, multimodal: Checkpoint
 ) -> None:
@@ -167,7 +215,7 @@ def test_queries(
             if state == "completed":
                 pictures.image(project=project, request=request, index=number)
     client = login(alice)
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(18):
         client.get("/")
 
 

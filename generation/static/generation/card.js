@@ -60,6 +60,7 @@ export class Card {
     const painter = this.painters.get(frame.index);
     if (this.isFinal || !painter) return Promise.resolve();
     if (frame.run > this.run) this.begin(frame.run);
+    if (!this.progress.size) this.note(""); // what was said while it got ready is over with its first frame
     this.measureFrame(frame);
     return painter.show(frame).then(() => this.showProgress());
   }

@@ -4,6 +4,7 @@
  * A card is an element with data-request inside the element with data-stream. It may carry data-request-state,
  * -position, -progress, -progress-text, -note, -error (-message, -hint), -cancel, -retry and one canvas with data-canvas
  * and data-index per picture. Cards are made and removed by the server's templates; this file only fills them.
+ * Outside of the cards there may be data-stream-connection, -announcer, and -paused, shown while nothing is drawn.
  * Events: tessera:state and tessera:final on a card, tessera:missing on the root for a request without a card.
  */
 
@@ -75,7 +76,9 @@ class Stream {
   }
 
   /** What is open, told at once. An open card that it does not name has ended meanwhile: ask. */
-  takeSnapshot({ requests = [], positions = {} }) {
+  takeSnapshot({ requests = [], positions = {}, paused }) {
+    const notice = document.querySelector("[data-stream-paused]");
+    if (notice && paused !== undefined) notice.hidden = !paused;
     for (const payload of requests) this.update(payload);
     this.place(positions);
     const named = new Set([...requests.map(({ id }) => id), ...Object.keys(positions)]);
