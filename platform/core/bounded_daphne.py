@@ -17,11 +17,14 @@ from twisted.internet import reactor
 FORM_BYTES = 4 * 1024 * 1024
 # A client that still sends reads no answer before it is done; what it sends is thrown away for so long.
 PATIENCE_SECONDS = 5
-BODY = b"That is larger than this portal takes. Make it smaller and send it again.\n"
-ANSWER = (
-    b"HTTP/1.1 413 Content Too Large\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+WORDS = b"That is larger than this portal takes. Make it smaller and send it again."
+# For browsers that sent a form: no template, no style and no script, since Django is not asked.
+PAGE = (
+    b'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Too large</title>'
+    b'<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"></head>'
+    b'<body><h1>Too large</h1><p>%s</p><p><a href="/">Back to the studio</a></p></body></html>\n' % WORDS
 )
+HEAD = b"HTTP/1.1 413 Content Too Large\r\nContent-Type: text/%s; charset=utf-8\r\nConnection: close\r\n"
 
 
 class BoundedRequest(WebRequest):  # type: ignore[misc]
@@ -57,7 +60,7 @@ class BoundedRequest(WebRequest):  # type: ignore[misc]
         self.refused = True
         self.content = io.BytesIO()
         transport = self.channel.transport
-        transport.write(ANSWER)
+        transport.write(answer(self.requestHeaders.getRawHeaders(b"accept", [])))
         transport.loseWriteConnection()
         reactor.callLater(PATIENCE_SECONDS, transport.abortConnection)
 
@@ -70,6 +73,12 @@ class BoundedFactory(HTTPFactory):  # type: ignore[misc]
         protocol = super().buildProtocol(addr)
         protocol.requestFactory = BoundedRequest
         return protocol
+
+
+def answer(accept: list[bytes]) -> bytes:
+    """The refusal: a page for who asks for one, which scripts do not, else a line."""
+    kind, body = (b"html", PAGE) if b"text/html" in b",".join(accept) else (b"plain", WORDS + b"\n")
+    return HEAD % kind + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 def limit() -> int:
