@@ -33,7 +33,8 @@ def drain() -> int:
 def prune() -> dict[str, int]:
     """Delete what nobody needs any more."""
     PULSE.touch()
-    done = {"trash": trash_purge(), "uploads": uploads_prune()}
+    done = {"trash": trash_purge(touch=PULSE.touch), "uploads": uploads_prune(touch=PULSE.touch)}
+    PULSE.touch()
     live.sweep(set(GenerationRequest.objects.open().values_list("pk", flat=True)))
     logger.info("Pruned %s", done)
     return done
@@ -42,4 +43,4 @@ def prune() -> dict[str, int]:
 def sweep() -> int:
     """Delete files of pictures that never got a row. Looks at every picture, so once a day is enough."""
     PULSE.touch()
-    return orphans_sweep()
+    return orphans_sweep(touch=PULSE.touch)

@@ -1,7 +1,8 @@
 """Pictures: from drawn bytes to a file and its row, and the sweeping of what nobody needs."""
 
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.utils import timezone
 
@@ -12,6 +13,9 @@ from generation.storage import StoredPicture
 
 ORPHAN_SECONDS = 24 * 3600
 UPLOAD_DAYS = 7
+
+T = TypeVar("T")
+Touch = Callable[[], None]
 
 
 def image_write(*, request: GenerationRequest, seed: int, png: bytes) -> StoredPicture:
@@ -54,26 +58,38 @@ def recipe_of(request: GenerationRequest, seed: int) -> dict[str, Any]:
     return recipe
 
 
-def orphans_sweep() -> int:
-    """Remove files that never got a row (a crash between the two), drawn or handed in. Returns how many."""
-    drawn, handed_in = set(storage.old_pictures(ORPHAN_SECONDS)), set(storage.old_uploads(ORPHAN_SECONDS))
-    drawn -= set(Image.objects.values_list("file", flat=True)) if drawn else set()
-    handed_in -= set(Upload.objects.values_list("file", flat=True)) if handed_in else set()
-    for file in drawn:
+def orphans_sweep(*, touch: Touch = lambda: None) -> int:
+    """Remove files that never got a row (a crash between the two), drawn or handed in. Returns how many.
+
+    `touch` is called for every file and row, as a sign of progress: this may take long.
+    """
+    drawn = set(_touching(storage.old_pictures(ORPHAN_SECONDS), touch))
+    handed_in = set(_touching(storage.old_uploads(ORPHAN_SECONDS), touch))
+    if drawn:
+        drawn.difference_update(_touching(Image.objects.values_list("file", flat=True).iterator(), touch))
+    if handed_in:
+        handed_in.difference_update(_touching(Upload.objects.values_list("file", flat=True).iterator(), touch))
+    for file in _touching(drawn, touch):
         storage.delete(file)
-    for file in handed_in:
+    for file in _touching(handed_in, touch):
         storage.path(file).unlink(missing_ok=True)
     return len(drawn) + len(handed_in)
 
 
-def uploads_prune() -> int:
+def uploads_prune(*, touch: Touch = lambda: None) -> int:
     """Forget pictures that were handed in days ago and that no request waits for. Returns how many."""
     since = timezone.now() - timedelta(days=UPLOAD_DAYS)
     waiting = GenerationRequest.objects.open().filter(source_upload__isnull=False).values("source_upload")
     unused = Upload.objects.filter(created_at__lt=since).exclude(pk__in=waiting)
     files = list(unused.values_list("pk", "file"))
-    for pk, file in files:
+    for pk, file in _touching(files, touch):
         # Again with the condition, since a request may have come in between.
         if Upload.objects.filter(pk=pk).exclude(pk__in=waiting).delete()[0]:
             storage.path(file).unlink(missing_ok=True)
     return len(files)
+
+
+def _touching(things: Iterable[T], touch: Touch) -> Iterator[T]:
+    for thing in things:
+        touch()
+        yield thing

@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+from collections.abc import Callable
 
 from django.conf import settings
 from django.db import transaction
@@ -32,12 +33,16 @@ def image_restore(*, image: Image, user: User) -> Image:
     return image
 
 
-def trash_purge(*, days: int | None = None) -> int:
-    """Delete what has been in the trash for longer than `days` (TRASH_DAYS). Returns how many pictures."""
+def trash_purge(*, days: int | None = None, touch: Callable[[], None] = lambda: None) -> int:
+    """Delete what has been in the trash for longer than `days` (TRASH_DAYS). Returns how many pictures.
+
+    `touch` is called after every batch, as a sign of progress.
+    """
     since = timezone.now() - datetime.timedelta(days=settings.TRASH_DAYS if days is None else days)
     purged = 0
     while batch := _purge_batch(since):
         purged += batch
+        touch()
     if purged:
         logger.info("Deleted %d pictures that were in the trash since before %s", purged, since.date())
     return purged

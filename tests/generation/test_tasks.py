@@ -19,7 +19,8 @@ from accounts.models import AuditEvent, User
 from generation import probes, storage, tasks
 from generation.management.commands import cluster
 from generation.models import GenerationRequest, Image, Project, Upload
-from generation.services import bell
+from generation.runner.pulse import HANGING_SECONDS
+from generation.services import bell, trash
 from generation.services.devices import (
     command_request,
     commands_take,
@@ -69,6 +70,37 @@ def test_prune_deletes_what_nobody_needs_and_nothing_else(alice: User, project: 
     assert not storage.path(orphan.file).exists()
     assert [folder.name for folder in (stage / "live").iterdir()] == [waiting.pk.hex]
     assert sorted(Upload.objects.values_list("file", flat=True)) == ["uploads/new", "uploads/used"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_cleaning_is_not_taken_for_a_hanging_worker(
+    alice: User, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk so slow that every file takes 200 of the 300 seconds after which the watchdog ends the worker."""
+    silences: list[float] = []
+    delete, unlink = storage.delete, Path.unlink
+
+    def slowly() -> None:
+        tasks.PULSE._touched -= 200
+        silences.append(tasks.PULSE.silence)
+
+    monkeypatch.setattr(storage, "delete", lambda file: (slowly(), delete(file)))
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: (slowly(), unlink(path, missing_ok)))
+    monkeypatch.setattr(trash, "BATCH", 1)
+    for _ in range(3):
+        make_image(alice, project, trashed_at=timezone.now() - LONG_AGO)
+        os.utime(storage.path(storage.write_picture(png(8, 8), {}).file).parent, (0, 0))
+        half = storage.path(f"uploads/ab/{uuid.uuid4()}")
+        storage.write_atomic(half, b"x")
+        os.utime(half, (0, 0))
+        Upload.objects.create(owner=alice, file=f"uploads/{uuid.uuid4()}", sha256="0", width=8, height=8, size_bytes=3)
+    Upload.objects.update(created_at=timezone.now() - LONG_AGO)
+
+    assert tasks.prune() == {"trash": 3, "uploads": 3}
+    assert tasks.sweep() == 6
+    assert len(silences) == 12
+    assert max(silences) < HANGING_SECONDS
+    assert tasks.PULSE.silence < HANGING_SECONDS
 
 
 def test_commands_are_given_out_once(olga: User) -> None:
