@@ -87,7 +87,7 @@ class Heartbeat(threading.Thread):
             time.sleep(settings.HEARTBEAT_SECONDS)
 
     def beat(self) -> bool:
-        """Once; whether it was written. A database that does not answer is no reason to stop."""
+        """Once; false when the database did not answer, which is no reason to stop. A fault of ours is no excuse."""
         try:
             device_beat(device=self._device, worker_pid=os.getpid(), status=self._status(), drawing=self._pulse.drawing)
             self._pulse.renew()
@@ -97,5 +97,4 @@ class Heartbeat(threading.Thread):
             return False
         except Exception:
             logger.exception("A heartbeat was lost")
-            return False
         return True

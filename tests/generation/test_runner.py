@@ -176,7 +176,12 @@ def test_who_lost_the_lease_writes_nothing(room: RoomClient, alice: User, projec
 
 
 def test_a_corrupt_checkpoint_is_switched_off_and_named(
-    room: RoomClient, alice: User, project: Project, mosaic: Checkpoint, tmp_path: Path
+    room: RoomClient,
+    alice: User,
+    project: Project,
+    mosaic: Checkpoint,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     mosaic.path = str(tmp_path / "gone")
     mosaic.name = "gone"
@@ -187,6 +192,7 @@ def test_a_corrupt_checkpoint_is_switched_off_and_named(
     mosaic.refresh_from_db()
     assert not mosaic.enabled
     assert mosaic.disabled_reason == request.error_message
+    assert [line.name for line in caplog.records if line.levelname == "ERROR"] == [settling.__name__]
 
 
 def test_a_full_disk_is_a_failure_with_a_clear_sentence(
@@ -330,6 +336,24 @@ def test_a_worker_that_is_silent_too_long_ends_itself_but_not_without_a_database
         with pytest.raises(EndedError):
             heart.run()
     assert idle.silence < 300 < busy.silence
+
+
+def test_a_heartbeat_that_breaks_for_our_own_fault_is_no_excuse_for_silence(
+    db: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(**changes: Any) -> None:
+        raise TypeError("a fault of ours")
+
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(pulse, "device_beat", fault)
+    monkeypatch.setattr(os, "_exit", end)
+    idle = Pulse()
+    idle._touched -= 1000
+    with pytest.raises(SystemExit, match=str(pulse.EXIT_HANGING)):
+        Heartbeat(device_ensure(), idle, lambda: None).run()
+    assert "A heartbeat was lost" in caplog.text
 
 
 def test_a_locked_database_is_waited_out() -> None:

@@ -46,12 +46,15 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     assert not Checkpoint.objects.exists()
 
 
-def test_one_that_was_switched_off_can_be_switched_on_again(folder: Path, tmp_path: Path) -> None:
+def test_one_that_was_switched_off_can_be_switched_on_again(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     found = checkpoint_register(path=copy)
     checkpoint_disable(checkpoint=found, reason="It is corrupt.")
     found.refresh_from_db()
     assert (found.enabled, found.disabled_reason) == (False, "It is corrupt.")
+    assert [line.levelname for line in caplog.records if "switched off" in line.message] == ["WARNING"]
     assert checkpoint_enable(checkpoint=found).enabled
     shutil.rmtree(copy)
     with pytest.raises(CheckpointRefusedError):
