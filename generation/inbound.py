@@ -5,15 +5,17 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
+
 from core.models import parse_key
 from generation.engines.params import MAX_COUNT
 
 MESSAGE_LIMIT = 4096
 RATE = 10.0
-# A page that comes back may ask for all that it has open.
-BURST = 240.0
 # What is answered from the database.
 COSTS = {"snapshot": 10.0, "resume": 10.0}
+# A page that comes back may ask for all that it has open, and for a little beside.
+BURST = settings.MAX_QUEUED * COSTS["resume"] + 40.0
 _INT_LIMIT = 2**53
 
 

@@ -5,12 +5,10 @@ import logging
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.conf import settings as django_settings
 from django.test import Client
 
 from accounts.models import User
 from config.logs import calm_down
-from generation.engines.params import PROMPT_LIMIT
 
 Login = Callable[[User], Client]
 
@@ -51,10 +49,6 @@ def test_a_log_of_errors_alone_has_none_of_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(logging.getLogger(), "level", logging.ERROR)
     record = logging.LogRecord("django.security.DisallowedHost", logging.ERROR, "x.py", 1, "no", None, None)
     assert not calm_down(record)
-
-
-def test_pages_and_engines_have_one_limit_of_words() -> None:
-    assert django_settings.PROMPT_MAX_LENGTH == PROMPT_LIMIT
 
 
 def assert_calm(console: io.StringIO, name: str) -> None:

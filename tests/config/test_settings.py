@@ -1,0 +1,31 @@
+"""Numbers that follow a setting, so that nobody has to change two."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from generation.engines.params import PROMPT_LIMIT
+from tests.portal import ROOT
+
+
+def test_pages_and_engines_have_one_limit_of_words() -> None:
+    assert settings.PROMPT_MAX_LENGTH == PROMPT_LIMIT
+
+
+@pytest.mark.parametrize("most", ["1", "20", "500"])
+def test_a_page_that_comes_back_may_resume_all_that_it_has_open(most: str, tmp_path: Path) -> None:
+    code = (
+        "import django; django.setup(); from django.conf import settings; from generation.inbound import Budget, COSTS;"
+        "budget = Budget(); print(budget.take(0.0, COSTS['snapshot']),"
+        "sum(budget.take(0.0, COSTS['resume']) for _ in range(settings.MAX_QUEUED)), budget.left)"
+    )
+    own = {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "DJANGO_SETTINGS_MODULE": "config.settings"}
+    own |= {"TESSERA_DATA": str(tmp_path), "TESSERA_MAX_QUEUED": most}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **own}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", most, "30.0"]
