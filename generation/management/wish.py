@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
@@ -17,7 +18,6 @@ from generation.services.checkpoints import STARTER_LIST, STARTERS
 
 WRONG_WISH = 2  # exit code, as argparse's own
 MEGABYTE = 1024 * 1024
-SOURCE_LIMIT = 20 * MEGABYTE
 SUFFIX = ".png"
 # options that not every family uses, by the field they fill
 FLAGS = {
@@ -163,8 +163,9 @@ def _source(file: str | None) -> bytes | None:
     try:
         if not path.is_file():  # before it is opened: a pipe would wait for ever
             problem = "it is no ordinary file" if path.exists() else "there is no such file"
-        elif (size := path.stat().st_size) > SOURCE_LIMIT:
-            problem = f"it has {size / MEGABYTE:.0f} MB and {SOURCE_LIMIT // MEGABYTE} MB is the most"
+        elif (size := path.stat().st_size) > settings.UPLOAD_MAX_BYTES:
+            most = settings.UPLOAD_MAX_BYTES // MEGABYTE
+            problem = f"it has {size / MEGABYTE:.0f} MB and {most} MB is the most"
         else:
             return path.read_bytes()
     except (OSError, ValueError) as error:

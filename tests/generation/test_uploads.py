@@ -7,9 +7,12 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db import OperationalError
 from django.test import Client
 from PIL import Image as Picture
@@ -20,7 +23,7 @@ from core.errors import TesseraError
 from generation import storage
 from generation.models import Upload
 from generation.services.images import orphans_sweep
-from generation.services.uploads import KEPT_EDGE, upload_store
+from generation.services.uploads import KEPT_EDGE, UploadRefusedError, upload_store
 from tests.portal import ROOT
 
 URL = "/uploads/new/"
@@ -170,6 +173,16 @@ def test_files_without_a_row_are_swept(alice: User, stage: Path) -> None:
     there = [storage.path(upload.file).exists() for upload in (known, orphan, fresh)]
     assert there == [True, False, True]
     assert not part.exists()
+
+
+def test_the_command_takes_no_larger_picture_than_the_page(alice: User, tmp_path: Path, settings: Any) -> None:
+    settings.UPLOAD_MAX_BYTES = 2 * 1024 * 1024
+    file = tmp_path / "cat.png"
+    file.write_bytes(bytes(3 * 1024 * 1024))
+    with pytest.raises(CommandError, match="it has 3 MB and 2 MB is the most"):
+        call_command("generate", "a cat", "--image", str(file), "--output", str(tmp_path / "out.png"))
+    with pytest.raises(UploadRefusedError, match="3 MB; 2 MB is the most"):
+        store(alice, file.read_bytes())
 
 
 def test_text_in_a_png_is_stripped(alice: User) -> None:
