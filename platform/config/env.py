@@ -94,8 +94,8 @@ def _narrow(name: str, path: Path) -> None:
     # A folder that others live in (/opt, a home) must not be closed before their noses.
     if any(path.iterdir()) and not any((path / file).exists() for file in OURS):
         raise ImproperlyConfigured(
-            f"{name} is {str(path)!r}, which others may open and which holds files that are not Tessera's. Use a "
-            f"folder of its own, such as {str(path / 'tessera')!r}; if this one is meant, close it yourself with chmod 700."
+            f"{name} is {str(path)!r}, which others may open and which holds files that are not Tessera's. "
+            f"Use a folder of its own, such as {str(path / 'tessera')!r}; if this one is meant, chmod 700 it."
         )
     path.chmod(0o700)
 
