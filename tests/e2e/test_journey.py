@@ -112,6 +112,24 @@ def test_cancel_running_and_queued(enter: Enter) -> None:
     expect_state(running, "canceled")
 
 
+def test_the_keyboard_keeps_its_place_when_a_card_is_swapped(enter: Enter) -> None:
+    here = """id => document.activeElement.matches("a[href], button")
+      && document.activeElement.closest("[data-request]")?.dataset.request === id"""
+    page = enter("alice")
+    card = ask(page, "starter-diffusion", count=4, steps="100")
+    expect(card.locator("canvas[data-paints]").first).to_be_visible(timeout=SLOW)
+    card.get_by_role("button", name="Cancel").press("Enter")
+    expect_state(card, "canceled")
+    expect(card.get_by_role("button", name="Try again")).to_be_visible()
+    page.wait_for_function(here, arg=card.get_attribute("data-request"), timeout=SLOW)
+    # Whoever is elsewhere by then is left there.
+    other = ask(page, "starter-diffusion", seed="3")
+    other.get_by_role("button", name="Cancel").focus()
+    page.get_by_label("What do you want to see?").focus()
+    expect(other.locator("img").first).to_be_visible(timeout=SLOW)
+    expect(page.get_by_label("What do you want to see?")).to_be_focused()
+
+
 def test_remix_delete_and_undo(enter: Enter) -> None:
     page = enter("alice")
     card = ask(page, "starter-multimodal", prompt="a dog on green", seed="23")

@@ -237,6 +237,24 @@ document.addEventListener("tessera:missing", (event) => {
   htmx.ajax("GET", url, { target: "#requests", swap: "afterbegin" });
 });
 
+// --- The focus -----------------------------------------------------------------------------------------------------
+
+// The card that holds the focus. It still does when the button was disabled, hidden or swapped away, which moves the
+// focus to the page itself without an event, and long before the card is swapped.
+let held = null;
+const cardOf = (element) => element.closest?.("[data-request]")?.id ?? null;
+document.addEventListener("focusin", (event) => {
+  held = cardOf(event.target);
+});
+document.addEventListener("pointerdown", (event) => {
+  held = cardOf(event.target);
+});
+document.addEventListener("htmx:afterSettle", () => {
+  if (!held || document.activeElement !== document.body) return;
+  const controls = document.getElementById(held)?.querySelectorAll("a[href], button:not([disabled])") ?? [];
+  [...controls].find((control) => control.checkVisibility())?.focus({ preventScroll: true });
+});
+
 const fold = () => {
   const errors = [...settings.querySelectorAll(".field-error")];
   settings.open = wide.matches || errors.some((place) => place.textContent.trim());
