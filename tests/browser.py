@@ -39,7 +39,7 @@ def needed() -> str:
         return path
     if os.environ.get("TESSERA_REQUIRE_BROWSER"):
         pytest.fail(HINT)
-    pytest.skip(f"not run: {HINT}")
+    pytest.skip("not run: no Chromium")
 
 
 def _playwright_own() -> str | None:
