@@ -112,7 +112,8 @@ class Run:
     def advance(self, world: World, budget: Budget) -> float:
         """One step; returns the mean absolute error (pixels in -1..1)."""
         rng = draw(SEED, STAGE, self.step)
-        pictures = batch(world, rng, whole=budget.spent > CROP_SHARE)
+        # a decoder alone has little to learn anew: it sees whole pictures only, as it will have to draw them
+        pictures = batch(world, rng, whole=self.decoder_only or budget.spent > CROP_SHARE)
         set_rate(self.optimizer, budget.rate(RATE))
         loss, error = losses(self.network, pictures, noise(rng))
         self.optimizer.zero_grad(set_to_none=True)
