@@ -121,7 +121,7 @@ def test_the_keyboard_keeps_its_place_when_a_card_is_swapped(enter: Enter) -> No
     card.get_by_role("button", name="Cancel").press("Enter")
     expect_state(card, "canceled")
     expect(card.get_by_role("button", name="Try again")).to_be_visible()
-    page.wait_for_function(here, arg=card.get_attribute("data-request"), timeout=SLOW)
+    page.wait_for_function(here, arg=card.get_attribute("data-request"), timeout=30_000)
     # Whoever is elsewhere by then is left there.
     other = ask(page, "starter-diffusion", seed="3")
     other.get_by_role("button", name="Cancel").focus()
