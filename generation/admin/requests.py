@@ -61,10 +61,14 @@ class RequestAdmin(LookMixin, WatchedAdmin):
 
     @display(description="Took")
     def took(self, request: GenerationRequest) -> str:
-        """From claim to end, or since when it waits."""
+        """From claim to end, or since when it is drawn or waits."""
         if request.started_at and request.finished_at:
             return f"{(request.finished_at - request.started_at).total_seconds():.1f} s"
-        return "" if request.is_final else f"waits for {timesince(request.created_at)}"
+        if request.is_final:
+            return ""
+        if request.state == GenerationRequest.State.QUEUED or request.started_at is None:
+            return f"waits for {timesince(request.created_at)}"
+        return f"drawn for {timesince(request.started_at)}"
 
     @action(description="Cancel", permissions=["change"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[GenerationRequest]) -> None:
