@@ -132,12 +132,18 @@ def shows_two_things_on_blue(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> N
     assert not filled.all(), "the ground is seen"
 
 
+def listen_to_ctrl_c() -> None:
+    """A child of a shell's background job begins deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.processes
 def test_ctrl_c_cancels_cleanly(tmp_path: Path) -> None:
     slow = ["--checkpoint", "starter-diffusion", "--steps", "150", "--count", str(MAX_COUNT)]
     line, environment = command(tmp_path / "data", "a cat", *slow, "--fragments", "seen")
+    pipe = subprocess.PIPE
     with subprocess.Popen(
-        line, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        line, env=environment, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, preexec_fn=listen_to_ctrl_c
     ) as process:
         while not list(tmp_path.glob("seen/*")):
             assert process.poll() is None

@@ -117,10 +117,10 @@ def test_steps_without_pixels_are_progress(
     monkeypatch.setattr(publisher, "STEP_SECONDS", 0.0)
     monkeypatch.setattr(publisher, "request_progress", progress)
     monkeypatch.setattr(publisher.Publisher, "fragment", lambda self, fragment: None)
-    submit(alice, project, diffusion, steps=150)
+    submit(alice, project, diffusion, steps=150, count=4)  # more than the second between two signs, even here
     assert draw(room).state == "completed"
     assert seen
-    assert {steps for _, steps in seen} == {150}
+    assert {steps for _, steps in seen} == {600}
     assert seen == sorted(seen)
 
 

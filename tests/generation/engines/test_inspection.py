@@ -252,8 +252,8 @@ def test_what_may_not_be_read_is_named(folder: Path, name: str) -> None:
     for place in (folder, *folder.parents):
         if place.owner() == "root" and place != Path("/") and "pytest" in str(place):
             place.chmod(place.stat().st_mode | 0o055)
-    for file in folder.rglob("*.*"):
-        file.chmod(0o644)
+    for file in folder.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)
     (folder / name).chmod(0)
     before = os.geteuid()
     if before == 0:
