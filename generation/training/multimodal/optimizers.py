@@ -1,4 +1,4 @@
-"""Which parameter is moved by what, and how fast. Must name every parameter that drawing uses exactly once."""
+"""Which parameter is moved by what, and how fast. Must name every parameter it is given exactly once."""
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -6,7 +6,15 @@ from torch.optim import AdamW, Optimizer
 from generation.training.multimodal.muon import Muon
 from generation.training.multimodal.plan import Plan
 
-HIDDEN = ("_proj.weight", "hidden_layers.0.weight", "proj_out.weight")  # what Muon gets; AdamW gets the rest
+# What Muon gets, of the language model, the aligners, the head and the vision tower; AdamW gets the rest
+HIDDEN = (
+    "_proj.weight",
+    "hidden_layers.0.weight",
+    "proj_out.weight",
+    "projection_layer.weight",
+    ".mlp.fc1.weight",
+    ".mlp.fc2.weight",
+)
 TABLES = ("generation_embeddings.weight", "vision_head.weight", "vision_head.bias")
 
 

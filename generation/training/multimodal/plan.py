@@ -1,7 +1,12 @@
 """The plan of a run: its numbers, and how the learning rate follows the time. Holds no state."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
+
+Task = Literal["draw", "describe", "edit"]
+DESCRIBE, EDIT = 0.25, 0.375  # shares of a step when all tasks are learned; the rest draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,22 @@ class Plan:
     score_prompts: int = 24
     export_prompts: int = 200
     seed: int = 7
+    start: Path | None = None  # an exported folder to begin with; None begins from nothing
+    follow: bool = False  # whether to learn to describe and to edit too, with eyes from the stage before
+
+    @property
+    def parts(self) -> Mapping[Task, int]:
+        """How many sequences of each task make one step."""
+        if not self.follow:
+            return {"draw": self.batch}
+        describe, edit = round(self.batch * DESCRIBE), round(self.batch * EDIT)
+        return {"draw": self.batch - describe - edit, "describe": describe, "edit": edit}
+
+
+def following_plan(folder: Path, start: Path, **changes: Any) -> Plan:
+    """Goes on from weights that draw: a quarter of the rates, and an average over fewer steps."""
+    plan = Plan(folder, start=start, follow=True, muon_rate=0.005, adam_rate=5e-4, table_rate=1.25e-4, average=0.99)
+    return replace(plan, **changes)
 
 
 def rate_share(plan: Plan, step: int, gone: float) -> float:

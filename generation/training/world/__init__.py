@@ -9,7 +9,15 @@ No torch and no Django in here.
 """
 
 from generation.training.world.captions import all_words, answer, caption, plain_caption
-from generation.training.world.edits import EDIT_KINDS, QUESTIONS, Edit, EditKind, sample_edit, sample_lone
+from generation.training.world.edits import (
+    EDIT_KINDS,
+    QUESTIONS,
+    Edit,
+    EditKind,
+    sample_described,
+    sample_edit,
+    sample_lone,
+)
 from generation.training.world.icons import training_dir
 from generation.training.world.judge import Verdict, judge, read_ground, read_noun
 from generation.training.world.nouns import COLOURS, NOUN_BY_NAME, NOUNS, Noun
@@ -48,6 +56,7 @@ __all__ = [
     "plain_caption",
     "read_ground",
     "read_noun",
+    "sample_described",
     "sample_edit",
     "sample_lone",
     "training_dir",

@@ -38,20 +38,27 @@ QUESTIONS = (
     "what is there in the picture ?",
     "what are the objects in this picture ?",
 )
-REPLACE = ("replace {} with {}", "change {} to {}", "turn {} into {}", "exchange {} for {}", "swap {} for {}")
+REPLACE: tuple[str, ...] = (
+    "replace {} with {}",
+    "change {} to {}",
+    "turn {} into {}",
+    "exchange {} for {}",
+    "swap {} for {}",
+)
 REPLACE += ("change {} into {}", "replace {} by {}", "make {} {}")
 REMOVE = ("remove {}", "delete {}", "erase {}", "take {} away", "take away {}", "no {}")
 ADD = ("add {}", "put {}", "place {}", "insert {}")
 MOVE = ("move {}", "bring {}", "set {}")
 SWAP = ("swap {} and {}", "swap {} with {}", "exchange {} and {}", "exchange {} with {}")
 SWAP_BOTH = ("swap them", "swap the objects", "swap the two objects", "exchange the two objects", "swap")
-GROUND = ("make the background {}", "change the background to {}", "set the background to {}")
+GROUND: tuple[str, ...] = ("make the background {}", "change the background to {}", "set the background to {}")
 GROUND += ("paint the background {}", "turn the background {}", "{} background", "change the background colour to {}")
 GROUND += ("make the background color {}", "put it on {}", "place it on a {} background")
 SIZE = ("make {} {}",)
 SPOTS: tuple[Spot, ...] = ("left", "right", "top", "bottom")
 BIGGER, SMALLER = ("bigger", "larger", *LARGE_WORDS), ("smaller", *SMALL_WORDS)
 LONE_SPOT, LONE_SMALL = 0.3, 0.2  # shares of lone objects that are at a spot, or small in the middle
+LONE = 0.2  # share of described scenes that edits leave behind: one object, often where one of a pair would stand
 PLAIN = 0.4  # share of instructions in the first wording and in plain names
 
 
@@ -68,11 +75,20 @@ class Edit:
 def sample_edit(world: World, rng: Random, kind: EditKind | None = None, *, wanted: bool = False) -> Edit:
     """An edit for training; `wanted` asks for one for evaluation, whose target training never saw."""
     while True:
-        chosen = kind or rng.choice(EDIT_KINDS)
+        chosen: EditKind = rng.choice(EDIT_KINDS) if kind is None else kind
         source = _source(world, rng, chosen)
         instruction, target = _MAKERS[chosen](world, source, rng)
         if held_out(target) is wanted and (wanted or not held_out(source)):
             return Edit(source, instruction, target, chosen)
+
+
+def sample_described(world: World, rng: Random) -> Scene:
+    """A scene for training to look at, never held out: one to ask for in words, or one that an edit leaves behind."""
+    if rng.random() >= LONE:
+        return world.sample(rng)
+    while held_out(scene := sample_lone(world, rng)):
+        pass
+    return scene
 
 
 def sample_lone(world: World, rng: Random) -> Scene:
