@@ -12,15 +12,16 @@ from torch import Tensor
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from generation.engines.mosaic import Pixels
-from generation.training.multimodal.vocabulary import BOI, EOI, IMAGE
+from generation.training.multimodal.vocabulary import BOI, EOI, IMAGE, UNK
 from generation.training.world import COLUMNS, ROWS
 
 MIDDLE, HALF = 127.5, 127.5  # pixels become -1..1, as with Janus' own image processor (mean and deviation 0.5)
 
 
 def question_tokens(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    """<bos> words, the picture, <end_of_image>: what is answered in words."""
-    return [*tokenizer(text, truncation=True)["input_ids"], *[IMAGE] * (ROWS * COLUMNS), EOI]
+    """<bos> words, the picture, <end_of_image>: what is answered in words. Nobody's words are taken for a picture."""
+    words = [UNK if word == IMAGE else word for word in tokenizer(text, truncation=True)["input_ids"]]
+    return [*words, *[IMAGE] * (ROWS * COLUMNS), EOI]
 
 
 def instruction_tokens(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
