@@ -19,7 +19,7 @@ from generation.training.multimodal.looking import embed_prompts, instruction_to
 from generation.training.multimodal.plan import Plan
 from generation.training.multimodal.tasks import look_at
 from generation.training.multimodal.vocabulary import EOS
-from generation.training.world import EDIT_KINDS, QUESTIONS, Edit, Scene, answer, sample_edit
+from generation.training.world import EDIT_KINDS, QUESTIONS, Edit, EditKind, Scene, answer, sample_edit
 
 LONGEST_ANSWER = 16  # words; the longest right one has 12
 
@@ -65,10 +65,10 @@ def score_describing(
     return right.count(True) / len(right)
 
 
-def held_out_edits(codebook: Codebook, count: int, seed: int) -> list[Edit]:
-    """As many of each kind as of the others."""
+def held_out_edits(codebook: Codebook, count: int, seed: int, asked: Sequence[EditKind] = EDIT_KINDS) -> list[Edit]:
+    """At least one, and as many of each kind as of the others."""
     rng = Random(seed)  # noqa: S311 - a fixed evaluation set, not a secret
-    kinds = [EDIT_KINDS[number % len(EDIT_KINDS)] for number in range(count)]
+    kinds = [asked[number % len(asked)] for number in range(max(1, count))]
     return [sample_edit(codebook.world, rng, kind, wanted=True) for kind in kinds]
 
 

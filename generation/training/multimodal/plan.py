@@ -28,6 +28,7 @@ class Plan:
     export_prompts: int = 200
     seed: int = 7
     start: Path | None = None  # an exported folder to begin with; None begins from nothing
+    eyes: float = 1.0  # how much faster than its rate says the vision tower is moved, which is younger than the rest
     follow: bool = False  # whether to learn to describe and to edit too, with eyes from the stage before
 
     @property
@@ -40,9 +41,9 @@ class Plan:
 
 
 def following_plan(folder: Path, start: Path, **changes: Any) -> Plan:
-    """Goes on from weights that draw: a quarter of the rates, and an average over fewer steps."""
-    plan = Plan(folder, start=start, follow=True, muon_rate=0.005, adam_rate=5e-4, table_rate=1.25e-4, average=0.99)
-    return replace(plan, **changes)
+    """Goes on from weights that draw: half the rates, or less for the tables, and an average over fewer steps."""
+    plan = Plan(folder, muon_rate=0.01, adam_rate=1e-3, table_rate=1.25e-4, average=0.99)
+    return replace(plan, start=start, follow=True, eyes=1.5, **changes)
 
 
 def rate_share(plan: Plan, step: int, gone: float) -> float:

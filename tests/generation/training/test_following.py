@@ -13,6 +13,7 @@ from generation.training.multimodal.batches import encode_scenes, pad_left
 from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.describing import describe, score_all
 from generation.training.multimodal.drawing import draw
+from generation.training.multimodal.export import export
 from generation.training.multimodal.looking import (
     HALF,
     MIDDLE,
@@ -27,6 +28,7 @@ from generation.training.multimodal.trainer import Trainer, build_trainer
 from generation.training.multimodal.vocabulary import BOI, EOI, EOS, IMAGE, PAD, build_tokenizer
 from generation.training.world import Scene, World, all_words, answer, sample_edit
 
+SMALL = {"score_prompts": 2, "export_prompts": 2}
 TOKENIZER = build_tokenizer(all_words())
 
 
@@ -54,7 +56,7 @@ def trainer_for(folder: Path, codebook: Codebook, *, resume: bool = False) -> Tr
     """Begins from a folder with the weights alone, as an exported one has them."""
     if not (folder / "start").exists():
         network(codebook).save_pretrained(folder / "start")
-    plan = following_plan(folder / "run", folder / "start", batch=8, warm_steps=2, score_prompts=2, muon_rate=0.02)
+    plan = following_plan(folder / "run", folder / "start", batch=8, warm_steps=2, **SMALL)
     return build_trainer(plan, codebook.world, resume=resume)
 
 
@@ -129,6 +131,20 @@ def test_a_few_steps_of_all_tasks_lower_the_loss_and_a_killed_run_goes_on(codebo
     assert [resumed.train_step() for _ in range(2)] == pytest.approx(expected, rel=1e-3)
     line = score_all(resumed.model, codebook, TOKENIZER, resumed.plan)
     assert line.keys() == {"one", "two", "describe one", "describe two", "edit"}
+
+
+def test_an_exported_follower_says_so_and_brings_its_image_processor(codebook: Codebook, tmp_path: Path) -> None:
+    trainer = trainer_for(tmp_path, codebook)
+    trainer.train_step()
+    trainer.log_score()
+    export(trainer, tmp_path / "starter")
+    text = (tmp_path / "starter" / "README.md").read_text()
+    assert "| edit: swap |" in text
+    assert "describe one" in text
+    processor = JanusImageProcessor.from_pretrained(tmp_path / "starter")
+    pictures = look_at(codebook, [Scene("dog", "red")])
+    pixels = processor(list(pictures), return_tensors="pt").pixel_values
+    assert torch.allclose(pixels, (pictures.float() - MIDDLE) / HALF, atol=1e-5)
 
 
 def test_any_words_about_a_picture_give_an_answer(codebook: Codebook) -> None:
