@@ -24,7 +24,7 @@ TILES_RIGHT = 0.9  # of an object's tiles, for the object to count
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Shares of held-out prompts: everything exactly right, and the ground alone."""
+    """Shares of held-out prompts: everything exactly right, the ground alone, and tiles."""
 
     exact: float
     ground: float
@@ -108,14 +108,14 @@ def score(
 def score_codes(codebook: Codebook, drawn: Tensor, scenes: Sequence[Scene], *, ask_judge: bool = False) -> Score:
     """These pictures against the true codes of these scenes."""
     truth = encode_scenes(codebook, scenes)
-    seen = truth[:, 1:] != codebook.mosaic.empty
-    same = (drawn[:, 1:] == truth[:, 1:]) & seen
-    shares = same.sum(1) / seen.sum(1)
+    wanted = truth[:, 1:] != codebook.mosaic.empty
+    seen = wanted | (drawn[:, 1:] != codebook.mosaic.empty)  # a tile astray, of what should have gone, is wrong too
+    shares = ((drawn[:, 1:] == truth[:, 1:]) & wanted).sum(1) / seen.sum(1)
     ground = drawn[:, 0] == truth[:, 0]
     exact = ground & (shares > TILES_RIGHT)
     judged = None
     if ask_judge:
         pictures = [codebook.mosaic.decode(codes) for codes in drawn.tolist()]
-        right = [judge(codebook.world, *pair).right for pair in zip(pictures, scenes, strict=True)]
+        right = [judge(codebook.world, *pair).exact for pair in zip(pictures, scenes, strict=True)]
         judged = sum(right) / len(right)
     return Score(exact.float().mean().item(), ground.float().mean().item(), shares.mean().item(), judged)

@@ -12,7 +12,7 @@ from generation.training.multimodal import architecture
 from generation.training.multimodal.batches import encode_scenes, pad_left
 from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.describing import describe, score_all
-from generation.training.multimodal.drawing import draw
+from generation.training.multimodal.drawing import draw, score_codes
 from generation.training.multimodal.export import export
 from generation.training.multimodal.looking import (
     HALF,
@@ -131,6 +131,13 @@ def test_a_few_steps_of_all_tasks_lower_the_loss_and_a_killed_run_goes_on(codebo
     assert [resumed.train_step() for _ in range(2)] == pytest.approx(expected, rel=1e-3)
     line = score_all(resumed.model, codebook, TOKENIZER, resumed.plan)
     assert line.keys() == {"one", "two", "describe one", "describe two", "edit"}
+
+
+def test_what_an_edit_leaves_behind_is_wrong(codebook: Codebook) -> None:
+    pair = Scene("dog", "red", "cat", "left of")
+    kept = encode_scenes(codebook, [pair, pair.without_second()])
+    found = score_codes(codebook, kept, [pair.without_second()] * 2, ask_judge=True)
+    assert (found.exact, found.judged, found.ground) == (0.5, 0.5, 1.0)
 
 
 def test_an_exported_follower_says_so_and_brings_its_image_processor(codebook: Codebook, tmp_path: Path) -> None:
