@@ -72,8 +72,8 @@ training.
 ## Scores
 
 Prompts with combinations that training never saw, greedy, no guidance. Exact: ground right and over 90 % of the
-objects' tiles exactly right and none astray; of a description, every word right. Judge: ground and objects right by pixels
-(nearest true picture at the asked place), and nothing else in the picture.
+objects' tiles exactly right and none astray; of a description, every word right. Judge: ground and objects right by
+pixels (nearest true picture at the asked place), and nothing else in the picture.
 
 {scores}
 
