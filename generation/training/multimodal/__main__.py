@@ -19,10 +19,11 @@ from generation.training.multimodal.export import export
 from generation.training.multimodal.plan import Plan, following_plan
 from generation.training.multimodal.seeing import build_seer
 from generation.training.multimodal.trainer import build_trainer
-from generation.training.world import World, training_dir
+from generation.training.multimodal.vocabulary import build_tokenizer
+from generation.training.world import World, all_words, training_dir
 
 STARTER = Path(__file__).resolve().parents[2] / "starter" / "multimodal"
-SEEN_AT_ONCE = 16  # pictures a step while only seeing is learned
+SEEN_AT_ONCE = 24  # pictures a step while only seeing is learned
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,8 +51,9 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 def see(options: argparse.Namespace, world: World) -> None:
     codebook = Codebook.build(world)
+    tokenizer = build_tokenizer(all_words())
     plan = replace(Plan(plan_of(options).folder, minutes=options.minutes), batch=SEEN_AT_ONCE)
-    build_seer(plan, codebook, read_model(options.start, codebook), resume=options.resume).train()
+    build_seer(plan, codebook, read_model(options.start, codebook), tokenizer, resume=options.resume).train()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

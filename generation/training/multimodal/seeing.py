@@ -1,7 +1,9 @@
 """The first stage of following: the vision tower learns to see, the language model stays as it is.
 
-The feature of each patch is drawn to the vector that the language model already knows for the tile, and among the
-tiles of the batch it must be the nearest; an empty patch becomes the ground. The pictures are scenes: tiles alone, by
+The feature of each patch is drawn to what the language model already knows: the words of the noun that the tile shows,
+and a little of the tile itself. (With the tile alone, the language model never found out which noun it saw: nothing in
+drawing leads from tiles to words.) An empty patch becomes the ground's colour. Among the tiles of the batch the right
+one must be the nearest. The pictures are scenes: tiles alone, by
 lot, are learned much more slowly, for one tile tells less of its noun than its neighbours do. Resumable; must not
 change what draws.
 """
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from transformers import JanusForConditionalGeneration
+from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from generation.training.multimodal.architecture import seeing_parameters
 from generation.training.multimodal.batches import encode_scenes
@@ -28,7 +30,8 @@ from generation.training.multimodal.plan import Plan, rate_share
 from generation.training.world import sample_described
 
 SEEN = "seeing.pt"
-LARGEST_SHARPNESS = 30.0
+SHARPNESS = 30.0  # of the choice among the batch's tiles
+TILE_SHARE = 0.5  # length of the tile's part, where a word has 1
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +44,7 @@ class Seer:
     model: JanusForConditionalGeneration
     optimizers: tuple[Optimizer, ...]
     rng: Random
-    vectors: Tensor  # [codes, width]: what the language model knows
+    vectors: Tensor  # [codes, width]: what each code is to be seen as
     step: int = 0
 
     def train(self) -> None:
@@ -78,7 +81,7 @@ class Seer:
         flat = seen.flatten(0, 1)
         far = (flat - self.vectors[wanted.flatten()]).square().mean(-1) / self.vectors.var()
         logits = -torch.cdist(flat, self.vectors[chosen]).square() / self.vectors.var() / flat.shape[-1]
-        unsure = functional.cross_entropy(logits * LARGEST_SHARPNESS, places, reduction="none")
+        unsure = functional.cross_entropy(logits * SHARPNESS, places, reduction="none")
         return ((far + unsure) * weights).sum()
 
     def _see(self, codes: Tensor) -> Tensor:
@@ -134,11 +137,39 @@ def load_seeing(model: JanusForConditionalGeneration, path: Path) -> dict[str, A
     return state
 
 
-def build_seer(plan: Plan, codebook: Codebook, model: JanusForConditionalGeneration, *, resume: bool = False) -> Seer:
+@torch.no_grad()
+def known_vectors(
+    codebook: Codebook, model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
+) -> Tensor:
+    """[codes, width]: the plain name in the language model's own words, as long as one word, a little of the tile."""
+    words = model.model.language_model.embed_tokens
+
+    def named(text: str) -> Tensor:
+        parts: Tensor = words(torch.tensor(tokenizer(text)["input_ids"][1:]))
+        whole: Tensor = parts.sum(0) / len(parts) ** 0.5
+        return whole
+
+    nouns = torch.stack([named(name) for name in codebook.world.names])
+    grounds = torch.stack([named(name) for name in codebook.mosaic.names])
+    tiles = model.prepare_embeddings_for_image_generation(torch.arange(codebook.mosaic.codes))
+    little = TILE_SHARE * nouns.norm(dim=1).mean() / tiles.norm(dim=1).mean()
+    origin = torch.from_numpy(codebook.origin[:, 0])
+    nothing = torch.zeros_like(nouns[:1])  # the empty tile: never seen, its ground is
+    known: Tensor = torch.cat([grounds, nothing, nouns[origin]]) + little * tiles
+    return known
+
+
+def build_seer(
+    plan: Plan,
+    codebook: Codebook,
+    model: JanusForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    resume: bool = False,
+) -> Seer:
     """From an untrained tower, or from the last checkpoint in the plan's folder if there is one."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad():
-        vectors = model.prepare_embeddings_for_image_generation(torch.arange(codebook.mosaic.codes))
+    vectors = known_vectors(codebook, model, tokenizer)
     rng = Random(plan.seed)  # noqa: S311 - reproducible training data
     seer = Seer(plan, codebook, model, build_optimizers(seeing_parameters(model), plan), rng, vectors)
     if resume and (plan.folder / SEEN).exists():

@@ -48,6 +48,7 @@ class Trainer:
     pictures: int = 0
     minutes: float = 0.0  # trained in all, over resumes
     losses: list[float] = field(default_factory=list)
+    latest: list[float] = field(default_factory=list)  # the last step's loss, by task
     waiting: list[list[Batch]] = field(default_factory=list)
 
     def train(self) -> None:
@@ -59,8 +60,8 @@ class Trainer:
             self.train_step(rate_share(self.plan, self.step, gone))
             now = time.monotonic()
             if self.step % 20 == 0:
-                done = (self.step, self.pictures, self.minutes, self.loss)
-                _log.info("step %d, %d pictures, %.1f min, loss %.4f", *done)
+                done = (self.step, self.pictures, self.minutes, self.loss, [round(part, 4) for part in self.latest])
+                _log.info("step %d, %d pictures, %.1f min, loss %.4f, of which each task last had %s", *done)
             if now - scored > self.plan.score_minutes * 60:
                 self.log_score()
                 scored = time.monotonic()
@@ -79,11 +80,11 @@ class Trainer:
         """One batch of each task; `share` scales the learning rates."""
         if not self.waiting:
             self.waiting = sample_steps(self.codebook, self.tokenizer, self.rng, self.plan.parts)
-        total = 0.0
+        self.latest = []
         for batch in self.waiting.pop():
             loss = task_loss(self.model, batch, self.codebook.mosaic.empty) * (len(batch.answers) / self.plan.batch)
             loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
+            self.latest.append(loss.item())
         nn.utils.clip_grad_norm_(list(self.parameters.values()), 1.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -93,8 +94,8 @@ class Trainer:
         self.step += 1
         self.pictures += self.plan.batch
         self._follow()
-        self.losses = [*self.losses[-19:], total]
-        return total
+        self.losses = [*self.losses[-19:], sum(self.latest)]
+        return self.losses[-1]
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -63,13 +63,13 @@ def trainer_for(folder: Path, codebook: Codebook, *, resume: bool = False) -> Tr
 def test_the_tower_learns_what_the_language_model_knows(codebook: Codebook, tmp_path: Path) -> None:
     model = network(codebook)
     drawing = {name: value.clone() for name, value in architecture.drawing_parameters(model).items()}
-    seer = build_seer(Plan(tmp_path, batch=4, warm_steps=2), codebook, model)
+    seer = build_seer(Plan(tmp_path, batch=4, warm_steps=2), codebook, model, TOKENIZER)
     losses = [seer.train_step() for _ in range(24)]
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
     assert all(torch.equal(value, drawing[name]) for name, value in architecture.drawing_parameters(model).items())
     assert 0 <= seer.score(2) <= 1
     seer.save()
-    again = build_seer(seer.plan, codebook, network(codebook), resume=True)
+    again = build_seer(seer.plan, codebook, network(codebook), TOKENIZER, resume=True)
     assert again.step == 24
     assert again.score(4) == seer.score(4)
 
