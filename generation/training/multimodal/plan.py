@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-Task = Literal["draw", "describe", "edit"]
+Task = Literal["draw", "describe", "edit", "restate"]
 DESCRIBE, EDIT = 0.25, 0.375  # shares of a step when all tasks are learned; the rest draws
+RESTATE = 1.0  # captions to put into the words of an answer, beside those; short, so they cost little
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Plan:
         if not self.follow:
             return {"draw": self.batch}
         describe, edit = round(self.batch * DESCRIBE), round(self.batch * EDIT)
-        return {"draw": self.batch - describe - edit, "describe": describe, "edit": edit}
+        draw, restate = self.batch - describe - edit, round(self.batch * RESTATE)
+        return {"draw": draw, "describe": describe, "edit": edit, "restate": restate}
 
 
 def following_plan(folder: Path, start: Path, **changes: Any) -> Plan:

@@ -1,4 +1,5 @@
 """The tasks of one set of weights: to draw from words, to describe in words, to edit by instruction.
+A fourth is for practice only: to restate a caption in the words of a description, which teaches to say what it reads.
 
 Makes their batches and their losses. Only answers are learned; words, pictures and instructions are given.
 """
@@ -16,8 +17,8 @@ from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.drawing import code_loss
 from generation.training.multimodal.looking import embed_prompts, instruction_tokens, question_tokens, stack_pictures
 from generation.training.multimodal.plan import Task
-from generation.training.multimodal.vocabulary import EOS, PAD
-from generation.training.world import QUESTIONS, Edit, Scene, answer, sample_described, sample_edit
+from generation.training.multimodal.vocabulary import EOI, EOS, PAD
+from generation.training.world import QUESTIONS, Edit, Scene, answer, caption, sample_described, sample_edit
 
 STEPS = 4  # sampled at once, so that prompts of like length come together
 
@@ -34,6 +35,9 @@ def sample_steps(
             edits = [sample_edit(codebook.world, rng) for _ in range(size * STEPS)]
             edits.sort(key=lambda edit: len(edit.instruction.split()))
             columns.append([edit_batch(codebook, tokenizer, edits[at : at + size]) for at in _starts(size)])
+        elif task == "restate":
+            scenes = [codebook.world.sample(rng) for _ in range(size * STEPS)]
+            columns.append([caption_batch(tokenizer, rng, scenes[at : at + size]) for at in _starts(size)])
         else:
             scenes = [sample_described(codebook.world, rng) for _ in range(size * STEPS)]
             columns.append([question_batch(codebook, tokenizer, rng, scenes[at : at + size]) for at in _starts(size)])
@@ -60,10 +64,20 @@ def question_batch(
 ) -> Batch:
     """Describe these scenes, each asked in another wording."""
     prompts, mask = pad_left([question_tokens(tokenizer, rng.choice(QUESTIONS)) for _ in scenes])
+    return Batch(prompts, mask, answer_words(tokenizer, scenes), look_at(codebook, scenes), in_words=True)
+
+
+def caption_batch(tokenizer: PreTrainedTokenizerFast, rng: Random, scenes: Sequence[Scene]) -> Batch:
+    """Put captions of these scenes into the words of an answer: to say what stands there, without having to see it."""
+    prompts, mask = pad_left([[*tokenizer(caption(scene, rng))["input_ids"], EOI] for scene in scenes])
+    return Batch(prompts, mask, answer_words(tokenizer, scenes), in_words=True)
+
+
+def answer_words(tokenizer: PreTrainedTokenizerFast, scenes: Sequence[Scene]) -> Tensor:
+    """[n, longest]: the words of the answers and <eos>, padded on the right."""
     answers = [[*tokenizer(answer(scene))["input_ids"][1:], EOS] for scene in scenes]
     longest = max(map(len, answers))
-    padded = torch.tensor([[*words, *[PAD] * (longest - len(words))] for words in answers])
-    return Batch(prompts, mask, padded, look_at(codebook, scenes), in_words=True)
+    return torch.tensor([[*words, *[PAD] * (longest - len(words))] for words in answers])
 
 
 def task_loss(model: JanusForConditionalGeneration, batch: Batch, empty: int) -> Tensor:

@@ -110,12 +110,12 @@ def test_answers_are_the_target_or_its_words(codebook: Codebook) -> None:
 
 def test_one_step_holds_every_task_and_each_has_a_loss(codebook: Codebook, tmp_path: Path) -> None:
     plan = following_plan(tmp_path, tmp_path, batch=32)
-    assert plan.parts == {"draw": 12, "describe": 8, "edit": 12}
+    assert plan.parts == {"draw": 12, "describe": 8, "edit": 12, "restate": 32}
     model, empty = network(codebook), codebook.mosaic.empty
     small = following_plan(tmp_path, tmp_path, batch=8)
     for step in sample_steps(codebook, TOKENIZER, Random(2), small.parts):  # noqa: S311
-        assert [len(batch.answers) for batch in step] == [3, 2, 3]
-        assert [batch.pictures is not None for batch in step] == [False, True, True]
+        assert [len(batch.answers) for batch in step] == [3, 2, 3, 8]
+        assert [batch.pictures is not None for batch in step] == [False, True, True, False]
         assert all(task_loss(model, batch, empty).item() > 0 for batch in step)
 
 
