@@ -5,6 +5,8 @@ of a noun begin with the same vector. The network then has to learn to carry a v
 cells, instead of 9,000 unrelated tiles times 400 words; training moves the tables on from there.
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from transformers import (
@@ -25,6 +27,8 @@ WIDTH, LAYERS, HEADS, INNER = 256, 5, 4, 704
 CODE_WIDTH, CODE_CELL = 64, 16  # of generation_embeddings, and its share that tells the cell
 HEAD_CELL = 64  # share of the head's WIDTH that tells the cell
 WORD_SCALE = 1.5  # length of a word's vector at the beginning
+DRAWING = ("language_model", "generation_embeddings", "generation_aligner", "generation_head")
+SEEING = ("vision_model", "aligner")
 LONGEST_SEQUENCE = 512  # a picture to look at, an instruction, a picture to draw: 64 + 64 + 65, and room
 
 
@@ -44,7 +48,7 @@ def build_config(codes: int, tokens: int) -> JanusConfig:
         bos_token_id=BOS,
         eos_token_id=EOS,
     )
-    # One patch of the vision tower is exactly one tile; untrained until the starter learns to describe.
+    # One patch of the vision tower is exactly one tile.
     vision = JanusVisionConfig(
         hidden_size=192,
         num_hidden_layers=2,
@@ -87,6 +91,14 @@ def build_model(codebook: Codebook, tokenizer: PreTrainedTokenizerFast, seed: in
         nn.init.normal_(words, std=WORD_SCALE / WIDTH**0.5)
         for word, vector in word_vectors(codebook, tokenizer, spread(nouns, WIDTH)).items():
             words[word].mul_(0.25).add_(vector, alpha=WORD_SCALE)
+    return model
+
+
+def read_model(folder: Path, codebook: Codebook) -> JanusForConditionalGeneration:
+    """The network of an exported folder, in float32, to go on with. Its codes must be those of this codebook."""
+    model = JanusForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    if model.config.vq_config.num_embeddings != codebook.mosaic.codes:
+        raise ValueError(f"{folder} was made for another codebook than this world has: train from nothing.")
     return model
 
 
@@ -136,10 +148,13 @@ def generation_config() -> GenerationConfig:
 
 def drawing_parameters(model: JanusForConditionalGeneration) -> dict[str, nn.Parameter]:
     """The parameters that drawing uses; the vision tower and the unused autoencoder stay as they are."""
-    used = (
-        "model.language_model.",
-        "model.generation_embeddings.",
-        "model.generation_aligner.",
-        "model.generation_head.",
-    )
+    return _named(model, *(f"model.{part}." for part in DRAWING))
+
+
+def seeing_parameters(model: JanusForConditionalGeneration) -> dict[str, nn.Parameter]:
+    """The parameters that turn a picture into features for the language model."""
+    return _named(model, *(f"model.{part}." for part in SEEING))
+
+
+def _named(model: JanusForConditionalGeneration, *used: str) -> dict[str, nn.Parameter]:
     return {name: value for name, value in model.named_parameters() if name.startswith(used)}

@@ -1,4 +1,4 @@
-"""Training batches: prompts padded on the left, and the 65 codes of the scene they ask for.
+"""Training batches: prompts padded on the left, and the answers: 65 codes of the scene that they ask for, or words.
 
 A share of the prompts is emptied the way Janus does for guidance: every word becomes <pad>, in the same length, and
 is attended. Draws only from `World.sample`, so held-out combinations never reach the network.
@@ -22,11 +22,20 @@ EMPTIED = 0.07
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """`prompts` and `mask`: [batch, length]; `codes`: [batch, 65]."""
+    """`prompts` and `mask`: [batch, length]; `answers`: [batch, 65] codes, or words that <eos> ends, then <pad>.
+
+    `pictures` are looked at: uint8 [batch, 3, height, width], for which the prompts hold <image_placeholder>s.
+    """
 
     prompts: Tensor
     mask: Tensor
-    codes: Tensor
+    answers: Tensor
+    pictures: Tensor | None = None
+    in_words: bool = False
+
+    def plain(self) -> list[Tensor | bool | None]:
+        """What a checkpoint may hold, in the order in which a batch is made of it."""
+        return [self.prompts, self.mask, self.answers, self.pictures, self.in_words]
 
 
 def sample_batches(

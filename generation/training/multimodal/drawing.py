@@ -16,6 +16,7 @@ from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 from generation.engines.mosaic import Mosaic
 from generation.training.multimodal.batches import Batch, encode_scenes, pad_left, prompt_tokens
 from generation.training.multimodal.codebook import Codebook
+from generation.training.multimodal.looking import embed_prompts
 from generation.training.world import Scene, judge, plain_caption
 
 TILES_RIGHT = 0.9  # of an object's tiles, for the object to count
@@ -23,7 +24,7 @@ TILES_RIGHT = 0.9  # of an object's tiles, for the object to count
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Shares of held-out prompts: everything exactly right, and the ground alone."""
+    """Shares of held-out prompts: everything exactly right, the ground alone, and tiles."""
 
     exact: float
     ground: float
@@ -41,31 +42,35 @@ def code_loss(
     batch holds, is compared with, raised by what was left out, so that the softmax' sum is right on average.
     """
     inner, head = model.model, model.model.generation_head
-    words = inner.language_model.embed_tokens(batch.prompts)
-    drawn = model.prepare_embeddings_for_image_generation(batch.codes[:, :-1])
-    mask = torch.cat([batch.mask, torch.ones_like(batch.codes[:, :-1])], dim=1)
-    hidden = inner.language_model(inputs_embeds=torch.cat([words, drawn], dim=1), attention_mask=mask, use_cache=False)
-    weights = torch.where(batch.codes == empty, (torch.rand(batch.codes.shape) < places) / places, 1.0)
+    given = embed_prompts(model, batch.prompts, batch.pictures)
+    drawn = model.prepare_embeddings_for_image_generation(batch.answers[:, :-1])
+    mask = torch.cat([batch.mask, torch.ones_like(batch.answers[:, :-1])], dim=1)
+    hidden = inner.language_model(inputs_embeds=torch.cat([given, drawn], dim=1), attention_mask=mask, use_cache=False)
+    weights = torch.where(batch.answers == empty, (torch.rand(batch.answers.shape) < places) / places, 1.0)
     chosen = weights > 0
-    targets = batch.codes[chosen]
+    targets = batch.answers[chosen]
     present = torch.zeros(head.vision_head.out_features, dtype=torch.bool)
     present[targets] = True
     rows = (present | (torch.rand(len(present)) < others)).nonzero().squeeze(1)
     raised = torch.where(present[rows], 0.0, -math.log(others))
-    features = head.activation_fn(head.proj_out(hidden.last_hidden_state[:, -batch.codes.shape[1] :][chosen]))
+    features = head.activation_fn(head.proj_out(hidden.last_hidden_state[:, -batch.answers.shape[1] :][chosen]))
     logits = functional.linear(features, head.vision_head.weight[rows], head.vision_head.bias[rows] + raised)
     losses = functional.cross_entropy(logits, torch.searchsorted(rows, targets), reduction="none")
-    return (losses * weights[chosen]).sum() / batch.codes.numel()
+    return (losses * weights[chosen]).sum() / batch.answers.numel()
 
 
 @torch.no_grad()
 def draw(
-    model: JanusForConditionalGeneration, mosaic: Mosaic, prompts: Sequence[Sequence[int]], temperature: float = 0.0
+    model: JanusForConditionalGeneration,
+    mosaic: Mosaic,
+    prompts: Sequence[Sequence[int]],
+    temperature: float = 0.0,
+    pictures: Tensor | None = None,
 ) -> Tensor:
-    """Codes [prompts, 65]; temperature 0 takes the likeliest code each time."""
+    """Codes [prompts, 65]; temperature 0 takes the likeliest code each time. `pictures` are those to be edited."""
     inner = model.model
     padded, mask = pad_left(prompts)
-    embedded = inner.language_model.embed_tokens(padded)
+    embedded = embed_prompts(model, padded, pictures)
     cache, drawn = None, torch.empty((len(prompts), 0), dtype=torch.long)
     for position in range(mosaic.tokens):
         step = inner.language_model(inputs_embeds=embedded, attention_mask=mask, past_key_values=cache, use_cache=True)
@@ -96,16 +101,21 @@ def score(
     ask_judge: bool = False,
 ) -> Score:
     """Greedy pictures of these scenes against their true codes."""
-    truth = encode_scenes(codebook, scenes)
     drawn = draw(model, codebook.mosaic, [prompt_tokens(tokenizer, plain_caption(scene)) for scene in scenes])
-    seen = truth[:, 1:] != codebook.mosaic.empty
-    same = (drawn[:, 1:] == truth[:, 1:]) & seen
-    shares = same.sum(1) / seen.sum(1)
+    return score_codes(codebook, drawn, scenes, ask_judge=ask_judge)
+
+
+def score_codes(codebook: Codebook, drawn: Tensor, scenes: Sequence[Scene], *, ask_judge: bool = False) -> Score:
+    """These pictures against the true codes of these scenes."""
+    truth = encode_scenes(codebook, scenes)
+    wanted = truth[:, 1:] != codebook.mosaic.empty
+    seen = wanted | (drawn[:, 1:] != codebook.mosaic.empty)  # a tile astray, of what should have gone, is wrong too
+    shares = ((drawn[:, 1:] == truth[:, 1:]) & wanted).sum(1) / seen.sum(1)
     ground = drawn[:, 0] == truth[:, 0]
     exact = ground & (shares > TILES_RIGHT)
     judged = None
     if ask_judge:
         pictures = [codebook.mosaic.decode(codes) for codes in drawn.tolist()]
-        right = [judge(codebook.world, *pair).right for pair in zip(pictures, scenes, strict=True)]
+        right = [judge(codebook.world, *pair).exact for pair in zip(pictures, scenes, strict=True)]
         judged = sum(right) / len(right)
     return Score(exact.float().mean().item(), ground.float().mean().item(), shares.mean().item(), judged)

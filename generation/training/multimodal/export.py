@@ -13,10 +13,12 @@ from PIL import Image
 
 from generation.training.multimodal.batches import prompt_tokens
 from generation.training.multimodal.card import card
+from generation.training.multimodal.describing import held_out_edits, score_describing, score_editing
 from generation.training.multimodal.drawing import Score, draw, held_out_scenes, score
 from generation.training.multimodal.trainer import CURVE, Trainer
+from generation.training.world import CANVAS, EDIT_KINDS
 
-SHEET = "contact-sheet.png"
+SHEET, PROCESSOR = "contact-sheet.png", "preprocessor_config.json"
 SHEET_SEED, SHEET_COLUMNS, SHEET_COLOURS = 11, 8, 128
 # Written before the first training ended, and not changed to what came out well.
 SHEET_PROMPTS = (
@@ -44,21 +46,41 @@ def export(trainer: Trainer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for model in trainer.averaged():
         draw_sheet(trainer, folder / SHEET)
-        scores = {name: final_score(trainer, pair=pair) for name, pair in (("one", False), ("two", True))}
+        scores = final_scores(trainer)
         stored = {name: value.detach().to(torch.float16) for name, value in model.state_dict().items()}
         stored.pop("lm_head.weight", None)  # tied to the word embedding
         model.save_pretrained(folder, state_dict=stored)  # the config still says float32: that is how it is computed
     trainer.tokenizer.save_pretrained(folder)
     trainer.codebook.mosaic.save(folder)
-    text = card(trainer.pictures, trainer.minutes, scores, read_curve(trainer))
+    (folder / PROCESSOR).write_text(json.dumps(processor(), indent=1) + "\n", encoding="utf-8")
+    text = card(trainer.pictures, trainer.minutes, scores, read_curve(trainer), follows=trainer.plan.follow)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
-def final_score(trainer: Trainer, *, pair: bool) -> Score:
+def final_scores(trainer: Trainer) -> dict[str, Score | float]:
     """More prompts than the curve has, others too, and the judge as well."""
-    plan, codebook = trainer.plan, trainer.codebook
-    scenes = held_out_scenes(codebook, plan.export_prompts, pair=pair, seed=plan.seed + 1)
-    return score(trainer.model, codebook, trainer.tokenizer, scenes, ask_judge=True)
+    plan, codebook, network = trainer.plan, trainer.codebook, (trainer.model, trainer.codebook, trainer.tokenizer)
+    scenes = {
+        name: held_out_scenes(codebook, plan.export_prompts, pair=name == "two objects", seed=plan.seed + 1)
+        for name in ("one object", "two objects")
+    }
+    found: dict[str, Score | float] = {name: score(*network, scenes[name], ask_judge=True) for name in scenes}
+    if plan.follow:
+        found |= {f"describe {name}": score_describing(*network, scenes[name]) for name in scenes}
+        for kind in EDIT_KINDS:
+            edits = held_out_edits(codebook, plan.export_prompts // len(EDIT_KINDS), plan.seed + 1, (kind,))
+            found[f"edit: {kind}"] = score_editing(*network, edits, ask_judge=True)
+    return found
+
+
+def processor() -> dict[str, object]:
+    """What stock Janus' image processor must know to show the network a picture as training did."""
+    return {
+        "image_processor_type": "JanusImageProcessor",
+        "size": {"height": CANVAS, "width": CANVAS},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
 
 
 def read_curve(trainer: Trainer) -> list[dict[str, object]]:

@@ -1,7 +1,13 @@
 """The plan of a run: its numbers, and how the learning rate follows the time. Holds no state."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
+
+Task = Literal["draw", "describe", "edit", "restate"]
+DESCRIBE, EDIT = 0.25, 0.375  # shares of a step when all tasks are learned; the rest draws
+RESTATE = 1.0  # captions to put into the words of an answer, beside those; short, so they cost little
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,24 @@ class Plan:
     score_prompts: int = 24
     export_prompts: int = 200
     seed: int = 7
+    start: Path | None = None  # an exported folder to begin with; None begins from nothing
+    eyes: float = 1.0  # how much faster than its rate says the vision tower is moved, which is younger than the rest
+    follow: bool = False  # whether to learn to describe and to edit too, with eyes from the stage before
+
+    @property
+    def parts(self) -> Mapping[Task, int]:
+        """How many sequences of each task make one step."""
+        if not self.follow:
+            return {"draw": self.batch}
+        describe, edit = round(self.batch * DESCRIBE), round(self.batch * EDIT)
+        draw, restate = self.batch - describe - edit, round(self.batch * RESTATE)
+        return {"draw": draw, "describe": describe, "edit": edit, "restate": restate}
+
+
+def following_plan(folder: Path, start: Path, **changes: Any) -> Plan:
+    """Goes on from weights that draw: half the rates, or less for the tables, and an average over fewer steps."""
+    plan = Plan(folder, muon_rate=0.01, adam_rate=1e-3, table_rate=1.25e-4, average=0.99)
+    return replace(plan, start=start, follow=True, eyes=1.5, **changes)
 
 
 def rate_share(plan: Plan, step: int, gone: float) -> float:

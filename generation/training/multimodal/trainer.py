@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
-from generation.training.multimodal.architecture import build_model, drawing_parameters
-from generation.training.multimodal.batches import Batch, sample_batches
+from generation.training.multimodal.architecture import build_model, drawing_parameters, read_model, seeing_parameters
+from generation.training.multimodal.batches import Batch
 from generation.training.multimodal.codebook import Codebook
-from generation.training.multimodal.drawing import code_loss, held_out_scenes, score
+from generation.training.multimodal.describing import score_all
 from generation.training.multimodal.optimizers import build_optimizers
 from generation.training.multimodal.plan import Plan, rate_share
+from generation.training.multimodal.seeing import SEEN, load_seeing
+from generation.training.multimodal.tasks import sample_steps, task_loss
 from generation.training.multimodal.vocabulary import build_tokenizer
 from generation.training.world import World, all_words
 
@@ -39,13 +41,15 @@ class Trainer:
     tokenizer: PreTrainedTokenizerFast
     model: JanusForConditionalGeneration
     optimizers: tuple[Optimizer, ...]
+    parameters: dict[str, nn.Parameter]
     average: dict[str, Tensor]
     rng: Random
     step: int = 0
     pictures: int = 0
     minutes: float = 0.0  # trained in all, over resumes
     losses: list[float] = field(default_factory=list)
-    waiting: list[Batch] = field(default_factory=list)
+    latest: list[float] = field(default_factory=list)  # the last step's loss, by task
+    waiting: list[list[Batch]] = field(default_factory=list)
 
     def train(self) -> None:
         """Run for `plan.minutes`, then save; stop it whenever you like and resume."""
@@ -56,8 +60,8 @@ class Trainer:
             self.train_step(rate_share(self.plan, self.step, gone))
             now = time.monotonic()
             if self.step % 20 == 0:
-                done = (self.step, self.pictures, self.minutes, self.loss)
-                _log.info("step %d, %d pictures, %.1f min, loss %.4f", *done)
+                done = (self.step, self.pictures, self.minutes, self.loss, [round(part, 4) for part in self.latest])
+                _log.info("step %d, %d pictures, %.1f min, loss %.4f, of which each task last had %s", *done)
             if now - scored > self.plan.score_minutes * 60:
                 self.log_score()
                 scored = time.monotonic()
@@ -73,12 +77,15 @@ class Trainer:
         return sum(self.losses) / max(1, len(self.losses))
 
     def train_step(self, share: float = 1.0) -> float:
-        """One batch; `share` scales the learning rates."""
+        """One batch of each task; `share` scales the learning rates."""
         if not self.waiting:
-            self.waiting = sample_batches(self.codebook, self.tokenizer, self.rng, self.plan.batch)
-        loss = code_loss(self.model, self.waiting.pop(), self.codebook.mosaic.empty)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(list(drawing_parameters(self.model).values()), 1.0)
+            self.waiting = sample_steps(self.codebook, self.tokenizer, self.rng, self.plan.parts)
+        self.latest = []
+        for batch in self.waiting.pop():
+            loss = task_loss(self.model, batch, self.codebook.mosaic.empty) * (len(batch.answers) / self.plan.batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.latest.append(loss.item())
+        nn.utils.clip_grad_norm_(list(self.parameters.values()), 1.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["base"] * share
@@ -87,19 +94,18 @@ class Trainer:
         self.step += 1
         self.pictures += self.plan.batch
         self._follow()
-        self.losses = [*self.losses[-19:], loss.item()]
-        return loss.item()
+        self.losses = [*self.losses[-19:], sum(self.latest)]
+        return self.losses[-1]
 
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the average; early on it follows quickly, or it would remember the random beginning."""
         weight = 1 - min(self.plan.average, (1 + self.step) / (10 + self.step))
-        current = drawing_parameters(self.model)
-        torch._foreach_lerp_(list(self.average.values()), [current[name] for name in self.average], weight)
+        torch._foreach_lerp_(list(self.average.values()), [self.parameters[name] for name in self.average], weight)
 
     def averaged(self) -> Iterator[JanusForConditionalGeneration]:
         """Lend the model with the averaged weights in it: `for model in trainer.averaged()`."""
-        parameters = drawing_parameters(self.model)
+        parameters = self.parameters
         own = {name: value.detach().clone() for name, value in parameters.items()}
         with torch.no_grad():
             for name, value in self.average.items():
@@ -116,10 +122,7 @@ class Trainer:
         line: dict[str, Any] = {"minutes": round(self.minutes, 1), "step": self.step, "pictures": self.pictures}
         line["loss"] = round(self.loss, 4)
         for model in self.averaged():
-            for name, pair in (("one", False), ("two", True)):
-                scenes = held_out_scenes(self.codebook, self.plan.score_prompts, pair=pair, seed=self.plan.seed)
-                figures = asdict(score(model, self.codebook, self.tokenizer, scenes))
-                line[name] = {key: round(value, 3) for key, value in figures.items() if value is not None}
+            line.update(score_all(model, self.codebook, self.tokenizer, self.plan))
         _log.info("score %s", line)
         with (self.plan.folder / CURVE).open("a", encoding="utf-8") as curve:
             curve.write(json.dumps(line) + "\n")
@@ -131,7 +134,7 @@ class Trainer:
         unfinished = path.with_suffix(".part")
         torch.save(
             {
-                "model": {name: value.detach() for name, value in drawing_parameters(self.model).items()},
+                "model": {name: value.detach() for name, value in self.parameters.items()},
                 "average": self.average,
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "rng": self.rng.getstate(),
@@ -140,7 +143,7 @@ class Trainer:
                 "pictures": self.pictures,
                 "minutes": self.minutes,
                 "losses": self.losses,
-                "waiting": [[batch.prompts, batch.mask, batch.codes] for batch in self.waiting],
+                "waiting": [[batch.plain() for batch in step] for step in self.waiting],
             },
             unfinished,
         )
@@ -149,10 +152,9 @@ class Trainer:
     def resume(self) -> None:
         """Take up the last checkpoint where it stopped."""
         state = torch.load(self.plan.folder / CHECKPOINT, weights_only=True)
-        parameters = drawing_parameters(self.model)
         with torch.no_grad():
             for name, value in state["model"].items():
-                parameters[name].copy_(value)
+                self.parameters[name].copy_(value)
         self.average = dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -161,7 +163,7 @@ class Trainer:
         torch.set_rng_state(state["torch_rng"])
         self.step, self.pictures = state["step"], state["pictures"]
         self.minutes, self.losses = state["minutes"], list(state["losses"])
-        self.waiting = [Batch(*tensors) for tensors in state.get("waiting", [])]
+        self.waiting = [[Batch(*parts) for parts in step] for step in state["waiting"]]
 
 
 def build_trainer(plan: Plan, world: World, *, resume: bool = False) -> Trainer:
@@ -169,12 +171,16 @@ def build_trainer(plan: Plan, world: World, *, resume: bool = False) -> Trainer:
     plan.folder.mkdir(parents=True, exist_ok=True)
     codebook = Codebook.build(world)
     tokenizer = build_tokenizer(all_words())
-    model = build_model(codebook, tokenizer, plan.seed)
+    model = build_model(codebook, tokenizer, plan.seed) if plan.start is None else read_model(plan.start, codebook)
     parameters = drawing_parameters(model)
+    if plan.follow:
+        if (plan.folder / SEEN).exists():
+            load_seeing(model, plan.folder / SEEN)
+        parameters |= seeing_parameters(model)
     average = {name: value.detach().clone() for name, value in parameters.items()}
     rng = Random(plan.seed)  # noqa: S311 - reproducible training data
     optimizers = build_optimizers(parameters, plan)
-    trainer = Trainer(plan, codebook, tokenizer, model, optimizers, average, rng)
+    trainer = Trainer(plan, codebook, tokenizer, model, optimizers, parameters, average, rng)
     if resume and (plan.folder / CHECKPOINT).exists():
         trainer.resume()
         _log.info("resumed at step %d after %.1f min", trainer.step, trainer.minutes)

@@ -8,11 +8,20 @@
 No torch and no Django in here.
 """
 
-from generation.training.world.captions import all_words, caption, plain_caption
+from generation.training.world.captions import all_words, answer, caption, plain_caption
+from generation.training.world.edits import (
+    EDIT_KINDS,
+    QUESTIONS,
+    Edit,
+    EditKind,
+    sample_described,
+    sample_edit,
+    sample_lone,
+)
 from generation.training.world.icons import training_dir
 from generation.training.world.judge import Verdict, judge, read_ground, read_noun
 from generation.training.world.nouns import COLOURS, NOUN_BY_NAME, NOUNS, Noun
-from generation.training.world.scene import CANVAS, COLUMNS, RELATIONS, ROWS, TILE, Placed, Relation, Scene, Size
+from generation.training.world.scene import CANVAS, COLUMNS, RELATIONS, ROWS, TILE, Placed, Relation, Scene, Size, Spot
 from generation.training.world.split import held_out, held_out_ground, held_out_pair
 from generation.training.world.world import World
 
@@ -20,19 +29,25 @@ __all__ = [
     "CANVAS",
     "COLOURS",
     "COLUMNS",
+    "EDIT_KINDS",
     "NOUNS",
     "NOUN_BY_NAME",
+    "QUESTIONS",
     "RELATIONS",
     "ROWS",
     "TILE",
+    "Edit",
+    "EditKind",
     "Noun",
     "Placed",
     "Relation",
     "Scene",
     "Size",
+    "Spot",
     "Verdict",
     "World",
     "all_words",
+    "answer",
     "caption",
     "held_out",
     "held_out_ground",
@@ -41,5 +56,8 @@ __all__ = [
     "plain_caption",
     "read_ground",
     "read_noun",
+    "sample_described",
+    "sample_edit",
+    "sample_lone",
     "training_dir",
 ]

@@ -19,7 +19,7 @@ RELATION_WORDS: Mapping[Relation, tuple[str, ...]] = {
 GROUND_WORDS = ("on {}", "on a {} background", "with a {} background", "against {}", "in front of a {} background")
 SMALL_WORDS = ("small", "little", "tiny")
 LARGE_WORDS = ("big", "large")
-# Not in captions yet: words of the instructions (describe, edit) that the same weights will learn to follow later.
+# Words of the instructions (describe, edit), beside those of captions. In this order they are rows of the weights.
 INSTRUCTION_WORDS = (
     "describe what is are there in this the picture image replace change turn swap exchange with for by and into "
     "remove delete erase take away add put place insert move bring make set paint bigger smaller larger keep same "
@@ -36,15 +36,20 @@ def plain_caption(scene: Scene) -> str:
     return f"{size}{scene.first}{relation} on {scene.ground}"
 
 
+def answer(scene: Scene) -> str:
+    """What a description of this picture must say, word for word: the plain caption, told from the left or the top."""
+    return plain_caption(scene.canonical())
+
+
 def caption(scene: Scene, rng: Random) -> str:
     """One of the many ways to ask for this scene."""
     if rng.random() < PLAIN:
         return plain_caption(scene if rng.random() < 0.8 else scene.reversed())
     told = scene if rng.random() < 0.5 else scene.reversed()
     articles = rng.random() < 0.7
-    subject = _thing(told.first, _size_word(told, rng), articles, rng)
+    subject = thing(told.first, _size_word(told, rng), articles, rng)
     if told.second is not None and told.relation is not None:
-        other = _thing(told.second, "", articles, rng)
+        other = thing(told.second, "", articles, rng)
         subject = f"{subject} {rng.choice(RELATION_WORDS[told.relation])} {other}"
     text = f"{subject}{_ground(told.ground, rng)}"
     return f"{rng.choice(OPENINGS)} {text}" if rng.random() < OPENED else text
@@ -58,7 +63,8 @@ def _size_word(scene: Scene, rng: Random) -> str:
     return rng.choice(LARGE_WORDS) if rng.random() < 0.1 else ""
 
 
-def _thing(noun: str, size: str, articles: bool, rng: Random) -> str:
+def thing(noun: str, size: str, articles: bool, rng: Random) -> str:
+    """One of the ways to name it."""
     words = NOUN_BY_NAME[noun].words
     name = words[0] if rng.random() < 0.5 else rng.choice(words)
     thing = f"{size} {name}".strip()
@@ -71,10 +77,15 @@ def _article(thing: str) -> str:
     return "an" if thing[0] in "aeiou" and not thing.startswith(("unicorn", "ufo")) else "a"
 
 
+def colour_word(ground: str, rng: Random) -> str:
+    """One of the ways to name this colour."""
+    return rng.choice(COLOUR_WORDS.get(ground, (ground,)))
+
+
 def _ground(ground: str, rng: Random) -> str:
     if rng.random() < 0.06:
         return ""  # people leave the colour out; any ground is then right
-    colour = rng.choice(COLOUR_WORDS.get(ground, (ground,)))
+    colour = colour_word(ground, rng)
     if rng.random() < 0.15:
         return f", {colour} background"
     return " " + rng.choice(GROUND_WORDS).format(colour)

@@ -13,6 +13,7 @@ CANVAS = TILE * ROWS
 
 Relation = Literal["left of", "right of", "above", "below"]
 Size = Literal["large", "small"]
+Spot = Literal["left", "right", "top", "bottom"]
 RELATIONS: tuple[Relation, ...] = ("left of", "right of", "above", "below")
 INVERSE: Mapping[Relation, Relation] = {
     "left of": "right of",
@@ -31,6 +32,18 @@ PAIR_CORNERS: Mapping[Relation, tuple[tuple[int, int], tuple[int, int]]] = {
     "above": ((0, 2), (4, 2)),
     "below": ((4, 2), (0, 2)),
 }
+# Where the first and the second of a pair stand, so that one of them may stay there when the other goes
+PAIR_SPOTS: Mapping[Relation, tuple[Spot, Spot]] = {
+    "left of": ("left", "right"),
+    "right of": ("right", "left"),
+    "above": ("top", "bottom"),
+    "below": ("bottom", "top"),
+}
+SPOT_CORNERS: Mapping[Spot, tuple[int, int]] = {
+    spot: corner
+    for relation in RELATIONS
+    for spot, corner in zip(PAIR_SPOTS[relation], PAIR_CORNERS[relation], strict=True)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +58,23 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`first` alone, or `first` `relation` `second`, on a ground colour. `size` only speaks of a lone object."""
+    """`first` alone, or `first` `relation` `second`, on a ground colour. `size` and `spot` only speak of a lone object.
+
+    A lone object stands in the middle, or, small, at the `spot` where one of a pair would stand.
+    """
 
     first: str
     ground: str
     second: str | None = None
     relation: Relation | None = None
     size: Size = "large"
+    spot: Spot | None = None
 
     def __post_init__(self) -> None:
         if (self.second is None) != (self.relation is None):
             raise ValueError("A second object needs a relation, and a relation a second object.")
+        if self.spot is not None and (self.second is not None or self.size != "small"):
+            raise ValueError("Only a lone small object stands at a spot.")
 
     @property
     def nouns(self) -> tuple[str, ...]:
@@ -65,7 +84,8 @@ class Scene:
     def places(self) -> tuple[Placed, ...]:
         """Where each noun stands, in the order of `nouns`."""
         if self.second is None or self.relation is None:
-            corner = LARGE_CORNER if self.size == "large" else SMALL_CORNER
+            middle = LARGE_CORNER if self.size == "large" else SMALL_CORNER
+            corner = middle if self.spot is None else SPOT_CORNERS[self.spot]
             return (Placed(self.first, self.size, *corner),)
         one, two = PAIR_CORNERS[self.relation]
         return (Placed(self.first, "small", *one), Placed(self.second, "small", *two))
@@ -75,3 +95,13 @@ class Scene:
         if self.second is None or self.relation is None:
             return self
         return Scene(self.second, self.ground, self.first, INVERSE[self.relation])
+
+    def canonical(self) -> "Scene":
+        """The same picture, told from the left or the upper object."""
+        return self.reversed() if self.relation in ("right of", "below") else self
+
+    def without_second(self) -> "Scene":
+        """The first of a pair, left alone where it stands."""
+        if self.relation is None:
+            raise ValueError("There is no second object to take away.")
+        return Scene(self.first, self.ground, size="small", spot=PAIR_SPOTS[self.relation][0])
