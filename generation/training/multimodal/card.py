@@ -94,9 +94,9 @@ DRAWS = {
 FOLLOWS = {
     "tasks": """## What it understands
 
-It is also trained, in the same weights, to *describe* one of its own pictures ("cat left of pizza on blue") and to *edit*
-it by instruction: replace, remove, add, swap, move, make it bigger or smaller, change the background. How well it does
-so is in the scores below.
+It is also trained, in the same weights, to *describe* one of its own pictures ("cat left of pizza on blue") and to
+*edit* it by instruction: replace, remove, add, swap, move, make it bigger or smaller, change the background. How well
+it does so is in the scores below.
 
 """,
     "cannot": "Pictures from elsewhere mean nothing to it.",
