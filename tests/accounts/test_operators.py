@@ -165,6 +165,15 @@ def test_the_last_operator_stays_one(olga: User, alice: User, login: Login, left
     assert login(olga).post(url, form | left).status_code == 302
 
 
+def test_nobody_is_left_without_a_password(olga: User, login: Login) -> None:
+    client, url = login(olga), reverse("admin:auth_user_password_change", args=[olga.pk])
+    assert b"usable_password" not in client.get(url).content
+    answer = client.post(url, {"password1": "", "password2": "", "usable_password": "false", "unset-password": "1"})
+    assert answer.status_code == 200, "the form comes back"
+    olga.refresh_from_db()
+    assert olga.check_password(PASSWORD)
+
+
 def test_no_operator_makes_a_superuser(olga: User, staff: User, login: Login) -> None:
     page = login(olga).get(reverse("admin:accounts_user_change", args=[staff.pk])).content.decode()
     assert 'name="is_superuser"' not in page
