@@ -14,8 +14,7 @@ from typing import Self
 
 from generation.engines.child import Child
 from generation.engines.errors import CanceledError, EngineError, InvalidParamsError, RoomStalledError
-from generation.engines.fragments import LOADED as LOADED
-from generation.engines.fragments import LOADING, Note, Step
+from generation.engines.fragments import LOADED, LOADING, Note, Step
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import (
     FRAME_LIMIT,

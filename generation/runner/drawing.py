@@ -15,9 +15,9 @@ from typing import cast
 from django.db import DatabaseError
 
 from generation import storage
-from generation.engines.client import LOADED, Reply, RoomClient
+from generation.engines.client import Reply, RoomClient
 from generation.engines.errors import CanceledError, EngineError, RoomError
-from generation.engines.fragments import Kind, Note, Step
+from generation.engines.fragments import LOADED, Kind, Note, Step
 from generation.engines.params import Capability, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
 from generation.models import GenerationRequest, Image

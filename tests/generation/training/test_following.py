@@ -1,6 +1,5 @@
 """Describing and editing in small: the tower learns to see, all tasks share a step, a killed run goes on."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -32,15 +31,7 @@ SMALL = {"score_prompts": 2, "export_prompts": 2}
 TOKENIZER = build_tokenizer(all_words())
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A quarter of the width and one thread: the same code in seconds."""
-    for name, value in (("WIDTH", 64), ("LAYERS", 2), ("HEADS", 2), ("INNER", 128), ("HEAD_CELL", 16)):
-        monkeypatch.setattr(architecture, name, value)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("small")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The multimodal trainer in small: it learns, survives a kill, and exports what stock transformers loads."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -10,7 +9,6 @@ import torch
 from transformers import AutoTokenizer, JanusForConditionalGeneration
 
 from generation.engines.mosaic import Mosaic
-from generation.training.multimodal import architecture
 from generation.training.multimodal.batches import emptied, pad_left, prompt_tokens, sample_batches
 from generation.training.multimodal.drawing import code_loss, draw
 from generation.training.multimodal.export import export
@@ -20,16 +18,7 @@ from generation.training.multimodal.trainer import CHECKPOINT, Trainer, build_tr
 from generation.training.multimodal.vocabulary import BOI, BOS, PAD, UNK
 from generation.training.world import World
 
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A quarter of the width and one thread: the same code in seconds."""
-    for name, value in (("WIDTH", 64), ("LAYERS", 2), ("HEADS", 2), ("INNER", 128), ("HEAD_CELL", 16)):
-        monkeypatch.setattr(architecture, name, value)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("small")
 
 
 def plan_for(folder: Path) -> Plan:
