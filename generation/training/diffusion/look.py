@@ -12,13 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from generation.training.diffusion.export import GUIDANCE, STEPS
 from generation.training.world import Scene, World, judge, plain_caption
-
-COLUMNS, LABEL, EDGE = 8, 14, 128
-PICTURES = 48  # on the contact sheet, drawn by lot
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +39,6 @@ def paint(pipe: StableDiffusionPipeline, prompts: Sequence[str], seed: int = 0, 
     dice = [torch.Generator().manual_seed(seed + number) for number in range(len(prompts))]
     pictures: list[Image.Image] = pipe(list(prompts), generator=dice, **wanted).images
     return pictures
-
-
-def random_scenes(world: World, count: int = PICTURES) -> list[Scene]:
-    """Scenes that training never saw, by lot: as many single objects as pairs."""
-    rng = Random(48)  # noqa: S311 - which scenes are shown, no secret
-    return [world.sample_held_out(rng, pair=number % 2 == 1) for number in range(count)]
-
-
-def sheet(pictures: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
-    rows = -(-len(pictures) // COLUMNS)
-    whole = Image.new("RGB", (COLUMNS * (EDGE + 4), rows * (EDGE + LABEL + 4)), "white")
-    pen = ImageDraw.Draw(whole)
-    for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-        left, top = number % COLUMNS * (EDGE + 4) + 2, number // COLUMNS * (EDGE + LABEL + 4)
-        pen.text((left, top), label[:21], fill="black")
-        whole.paste(picture, (left, top + LABEL))
-    return whole
 
 
 def score(pipe: StableDiffusionPipeline, world: World, count: int, *, pair: bool, **options: Any) -> Score:

@@ -20,7 +20,7 @@ A stock `JanusForConditionalGeneration`, small enough to come with the portal, t
 In the place of Janus' pixel decoder stands a mosaic: a dictionary of 16-px RGBA tiles. A picture of 128 x 128 pixels
 is 65 codes, the ground colour and then 8 x 8 tiles row by row, and each tile can be shown when its code is drawn.
 
-![16 prompts, first try each](contact-sheet.png)
+![48 prompts by lot, first try each](contact-sheet.png)
 
 ## What it knows
 

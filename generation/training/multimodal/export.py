@@ -7,38 +7,20 @@ whoever loads it needs transformers and `generation.engines.mosaic`, nothing els
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
+from generation.training.contact_sheet import random_scenes, sheet
 from generation.training.multimodal.batches import prompt_tokens
 from generation.training.multimodal.card import card
 from generation.training.multimodal.describing import held_out_edits, score_describing, score_editing
 from generation.training.multimodal.drawing import Score, draw, held_out_scenes, score
 from generation.training.multimodal.trainer import CURVE, Trainer
-from generation.training.world import CANVAS, EDIT_KINDS
+from generation.training.world import CANVAS, EDIT_KINDS, plain_caption
 
 SHEET, PROCESSOR = "contact-sheet.png", "preprocessor_config.json"
-SHEET_SEED, SHEET_COLUMNS, SHEET_COLOURS = 11, 8, 128
-# Written before the first training ended, and not changed to what came out well.
-SHEET_PROMPTS = (
-    "apple on white",
-    "cat on blue",
-    "a pizza on a green background",
-    "rocket on black",
-    "a picture of a panda on pink",
-    "castle on yellow",
-    "a small robot on teal",
-    "the violin, purple background",
-    "cat left of pizza on blue",
-    "parrot above cactus on white",
-    "the sun is to the right of the rocket on black",
-    "a dog under an umbrella on green",
-    "key right of green book on orange",
-    "an owl on top of a cake with a purple background",
-    "snowman left of penguin on teal",
-    "kitty below crown on gray",
-)
+SHEET_SEED, SHEET_COLOURS = 11, 128
+OWN_FILE = "tessera.json"  # what the portal must know beside the config
 
 
 def export(trainer: Trainer, folder: Path) -> None:
@@ -52,6 +34,8 @@ def export(trainer: Trainer, folder: Path) -> None:
         model.save_pretrained(folder, state_dict=stored)  # the config still says float32: that is how it is computed
     trainer.tokenizer.save_pretrained(folder)
     trainer.codebook.mosaic.save(folder)
+    if trainer.plan.follow:
+        (folder / OWN_FILE).write_text(json.dumps({"capabilities": ["edit", "describe"]}) + "\n", encoding="utf-8")
     (folder / PROCESSOR).write_text(json.dumps(processor(), indent=1) + "\n", encoding="utf-8")
     text = card(trainer.pictures, trainer.minutes, scores, read_curve(trainer), follows=trainer.plan.follow)
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -89,12 +73,11 @@ def read_curve(trainer: Trainer) -> list[dict[str, object]]:
 
 
 def draw_sheet(trainer: Trainer, path: Path) -> None:
-    """The fixed prompts at the temperature that ships, first try each."""
+    """Held-out scenes by lot, at the temperature that ships, first try each."""
     torch.manual_seed(SHEET_SEED)
     mosaic = trainer.codebook.mosaic
-    prompts = [prompt_tokens(trainer.tokenizer, text) for text in SHEET_PROMPTS]
+    labels = [plain_caption(scene) for scene in random_scenes(trainer.codebook.world)]
+    prompts = [prompt_tokens(trainer.tokenizer, text) for text in labels]
     codes = draw(trainer.model, mosaic, prompts, temperature=trainer.model.generation_config.temperature)
-    pictures = [mosaic.decode(row) for row in codes.tolist()]
-    rows = [pictures[start : start + SHEET_COLUMNS] for start in range(0, len(pictures), SHEET_COLUMNS)]
-    sheet = Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows]))
-    sheet.quantize(SHEET_COLOURS).save(path, optimize=True)  # a palette keeps it below 200 KB
+    pictures = [Image.fromarray(mosaic.decode(row)) for row in codes.tolist()]
+    sheet(pictures, labels).quantize(SHEET_COLOURS).save(path, optimize=True)  # a palette keeps it small
