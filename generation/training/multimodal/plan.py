@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-Task = Literal["draw", "describe", "edit", "restate"]
-DESCRIBE, EDIT = 0.25, 0.375  # shares of a step when all tasks are learned; the rest draws
-RESTATE = 1.0  # captions to put into the words of an answer, beside those; short, so they cost little
+Task = Literal["draw", "describe", "edit", "copy", "restate"]
+# Shares of a step while it learns to read pictures, and from then on; what these three leave draws
+READING: Mapping[Task, float] = {"describe": 0.25, "edit": 0.375, "copy": 0.125, "restate": 0.5}
+EDITING: Mapping[Task, float] = {"describe": 0.125, "edit": 0.5625, "copy": 0.0625, "restate": 0.125}
+# captions to put into the words of an answer come beside those; short, so they cost little
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +32,16 @@ class Plan:
     seed: int = 7
     start: Path | None = None  # an exported folder to begin with; None begins from nothing
     eyes: float = 1.0  # how much faster than its rate says the vision tower is moved
+    reading_steps: int = 640  # describing is nearly right then, editing is not
     follow: bool = False  # whether to learn to describe and to edit too, with eyes from the stage before
 
-    @property
-    def parts(self) -> Mapping[Task, int]:
-        """How many sequences of each task make one step."""
+    def parts(self, step: int) -> Mapping[Task, int]:
+        """How many sequences of each task make this step."""
         if not self.follow:
             return {"draw": self.batch}
-        describe, edit = round(self.batch * DESCRIBE), round(self.batch * EDIT)
-        draw, restate = self.batch - describe - edit, round(self.batch * RESTATE)
-        return {"draw": draw, "describe": describe, "edit": edit, "restate": restate}
+        shares = READING if step < self.reading_steps else EDITING
+        parts: dict[Task, int] = {task: round(self.batch * share) for task, share in shares.items()}
+        return {"draw": self.batch - sum(parts.values()) + parts["restate"], **parts}
 
 
 def following_plan(folder: Path, start: Path, **changes: Any) -> Plan:

@@ -1,15 +1,16 @@
 """The first stage of following: the vision tower learns to see, the language model stays as it is.
 
 The feature of each patch is drawn to what the language model already knows: the words of the noun that the tile shows,
-and a little of the tile itself. (With the tile alone, the language model never found out which noun it saw: nothing in
-drawing leads from tiles to words.) An empty patch becomes the ground's colour. Among the tiles of the batch the right
-one must be the nearest. The pictures are scenes: tiles alone, by
-lot, are learned much more slowly, for one tile tells less of its noun than its neighbours do. Resumable; must not
-change what draws.
+the word of the object's role, and a little of the tile itself. (With the tile alone, the language model never found out
+which noun it saw: nothing in drawing leads from tiles to words; without the role it mixed two objects up.) An empty
+patch becomes the ground's colour. Among the meanings of the batch the right one must be the nearest. The pictures are
+scenes: tiles alone, by lot, are learned much more slowly, for one tile tells less of its noun than its neighbours do.
+Resumable; must not change what draws.
 """
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -27,11 +28,13 @@ from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.looking import features, stack_pictures
 from generation.training.multimodal.optimizers import build_optimizers
 from generation.training.multimodal.plan import Plan, rate_share
-from generation.training.world import sample_described
+from generation.training.multimodal.roles import ROLES, patch_roles
+from generation.training.world import Scene, sample_described
 
 SEEN = "seeing.pt"
 SHARPNESS = 30.0  # of the choice among the batch's tiles
-TILE_SHARE = 0.5  # length of the tile's part, where a word has 1
+TILE_SHARE, ROLE_SHARE = 0.5, 0.6  # lengths of the tile's and the role's part, where a noun has 1
+NOISE, WORN, BLURRED = 10.0, 0.5, 0.2  # how uneven pixels may be, in how many pictures, and how many are blurred
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +48,7 @@ class Seer:
     optimizers: tuple[Optimizer, ...]
     rng: Random
     vectors: Tensor  # [codes, width]: what each code is to be seen as
+    roles: Tensor  # [roles, width]: and what is added for its object's role
     step: int = 0
 
     def train(self) -> None:
@@ -52,15 +56,16 @@ class Seer:
         while (gone := (time.monotonic() - begun) / 60) < self.plan.minutes:
             loss = self.train_step(rate_share(self.plan, self.step, gone))
             if self.step % 50 == 0:
-                _log.info("step %d, %.1f min, loss %.4f, tiles right %.3f", self.step, gone, loss, self.score())
+                _log.info(
+                    "step %d, %.1f min, loss %.4f, tiles right %.3f, roles %.3f", self.step, gone, loss, *self.score()
+                )
             if time.monotonic() - saved > self.plan.save_minutes * 60:
                 self.save()
                 saved = time.monotonic()
         self.save()
 
     def train_step(self, share: float = 1.0) -> float:
-        codes = sample_codes(self.codebook, self.rng, self.plan.batch)
-        loss = self._loss(codes)
+        loss = self._loss([sample_described(self.codebook.world, self.rng) for _ in range(self.plan.batch)])
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(list(seeing_parameters(self.model).values()), 1.0)
         for optimizer in self.optimizers:
@@ -71,32 +76,37 @@ class Seer:
         self.step += 1
         return loss.item()
 
-    def _loss(self, codes: Tensor) -> Tensor:
-        """How far from the right vector, and how unsure among those of the batch; every tile counts once."""
-        wanted, seen = meant(codes, self.codebook.mosaic.empty), self._see(codes)
+    def _loss(self, scenes: Sequence[Scene]) -> Tensor:
+        """How far from the right vector, and how unsure among those of the batch; every meaning counts once."""
+        codes, count = encode_scenes(self.codebook, scenes), len(self.roles)
+        wanted = meant(codes, self.codebook.mosaic.empty) * count + patch_roles(scenes)
         chosen, places = torch.unique(wanted, return_inverse=True)
         places = places.flatten()
         counts = torch.bincount(places).float().clamp(max=8.0)[places]
         weights = counts.reciprocal() / counts.reciprocal().sum()
-        flat = seen.flatten(0, 1)
-        far = (flat - self.vectors[wanted.flatten()]).square().mean(-1) / self.vectors.var()
-        logits = -torch.cdist(flat, self.vectors[chosen]).square() / self.vectors.var() / flat.shape[-1]
+        vectors = self.vectors[chosen // count] + self.roles[chosen % count]
+        flat = features(self.model, worn(self._pictures(codes))).flatten(0, 1)
+        far = (flat - vectors[places]).square().mean(-1) / self.vectors.var()
+        logits = -torch.cdist(flat, vectors).square() / self.vectors.var() / flat.shape[-1]
         unsure = functional.cross_entropy(logits * SHARPNESS, places, reduction="none")
         return ((far + unsure) * weights).sum()
 
-    def _see(self, codes: Tensor) -> Tensor:
-        return features(self.model, stack_pictures([self.codebook.mosaic.decode(row) for row in codes.tolist()]))
+    def _pictures(self, codes: Tensor) -> Tensor:
+        return stack_pictures([self.codebook.mosaic.decode(row) for row in codes.tolist()])
 
     @torch.no_grad()
-    def score(self, pictures: int = 16) -> float:
-        """Share of tiles of scenes, empty ones left out, whose feature is nearest to the right code of all codes."""
+    def score(self, pictures: int = 16) -> tuple[float, float]:
+        """Shares of tiles of scenes, empty ones left out, that are seen as the right one of all codes and roles."""
         rng = Random(self.plan.seed)  # noqa: S311 - a fixed evaluation set
         world = self.codebook.world
         scenes = [world.sample_held_out(rng, pair=number % 2 == 0) for number in range(pictures)]
-        codes = encode_scenes(self.codebook, scenes)
+        codes, roles = encode_scenes(self.codebook, scenes), patch_roles(scenes)
         tiles = codes[:, 1:] != self.codebook.mosaic.empty
-        nearest = torch.cdist(self._see(codes)[tiles], self.vectors).argmin(-1)
-        return float((nearest == codes[:, 1:][tiles]).float().mean())
+        codes, roles = codes[:, 1:][tiles], roles[tiles]
+        seen = features(self.model, self._pictures(encode_scenes(self.codebook, scenes)))[tiles]
+        codes_right = torch.cdist(seen - self.roles[roles], self.vectors).argmin(-1) == codes
+        roles_right = torch.cdist(seen - self.vectors[codes], self.roles).argmin(-1) == roles
+        return float(codes_right.float().mean()), float(roles_right.float().mean())
 
     def save(self) -> None:
         path = self.plan.folder / SEEN
@@ -122,9 +132,13 @@ def meant(codes: Tensor, empty: int) -> Tensor:
     return torch.where(codes[:, 1:] == empty, codes[:, :1], codes[:, 1:])
 
 
-def sample_codes(codebook: Codebook, rng: Random, size: int) -> Tensor:
-    """[size, 65]: scenes that training may see."""
-    return encode_scenes(codebook, [sample_described(codebook.world, rng) for _ in range(size)])
+def worn(pictures: Tensor) -> Tensor:
+    """Uneven pixels in some pictures and a soft lens in others, as in those that come back from elsewhere."""
+    strength = torch.rand(len(pictures), 1, 1, 1) * NOISE * (torch.rand(len(pictures), 1, 1, 1) < WORN)
+    soft = torch.rand(len(pictures)) < BLURRED
+    pixels = pictures.float()
+    pixels[soft] = functional.avg_pool2d(pixels[soft], 3, stride=1, padding=1, count_include_pad=False)
+    return (pixels + torch.randn_like(pixels) * strength).clamp(0, 255)
 
 
 def load_seeing(model: JanusForConditionalGeneration, path: Path) -> dict[str, Any]:
@@ -140,8 +154,11 @@ def load_seeing(model: JanusForConditionalGeneration, path: Path) -> dict[str, A
 @torch.no_grad()
 def known_vectors(
     codebook: Codebook, model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
-) -> Tensor:
-    """[codes, width]: the plain name in the language model's own words, as long as one word, a little of the tile."""
+) -> tuple[Tensor, Tensor]:
+    """[codes, width]: the plain name in the language model's own words, as long as one word, a little of the tile.
+
+    And [roles, width]: the role's word, shorter.
+    """
     words = model.model.language_model.embed_tokens
 
     def named(text: str) -> Tensor:
@@ -152,11 +169,13 @@ def known_vectors(
     nouns = torch.stack([named(name) for name in codebook.world.names])
     grounds = torch.stack([named(name) for name in codebook.mosaic.names])
     tiles = model.prepare_embeddings_for_image_generation(torch.arange(codebook.mosaic.codes))
-    little = TILE_SHARE * nouns.norm(dim=1).mean() / tiles.norm(dim=1).mean()
+    length = nouns.norm(dim=1).mean()
+    little = TILE_SHARE * length / tiles.norm(dim=1).mean()
     origin = torch.from_numpy(codebook.origin[:, 0])
     nothing = torch.zeros_like(nouns[:1])  # the empty tile: never seen, its ground is
     known: Tensor = torch.cat([grounds, nothing, nouns[origin]]) + little * tiles
-    return known
+    roles = functional.normalize(torch.stack([named(role) for role in ROLES[1:]]), dim=1)
+    return known, torch.cat([nothing, ROLE_SHARE * length * roles])
 
 
 def build_seer(
@@ -169,9 +188,9 @@ def build_seer(
 ) -> Seer:
     """From an untrained tower, or from the last checkpoint in the plan's folder if there is one."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    vectors = known_vectors(codebook, model, tokenizer)
     rng = Random(plan.seed)  # noqa: S311 - reproducible training data
-    seer = Seer(plan, codebook, model, build_optimizers(seeing_parameters(model), plan), rng, vectors)
+    optimizers = build_optimizers(seeing_parameters(model), plan)
+    seer = Seer(plan, codebook, model, optimizers, rng, *known_vectors(codebook, model, tokenizer))
     if resume and (plan.folder / SEEN).exists():
         seer.resume()
         _log.info("resumed seeing at step %d", seer.step)

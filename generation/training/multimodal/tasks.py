@@ -1,5 +1,6 @@
 """The tasks of one set of weights: to draw from words, to describe in words, to edit by instruction.
-A fourth is for practice only: to restate a caption in the words of a description, which teaches to say what it reads.
+Two more are for practice only. To restate a caption in the words of a description teaches to say what it reads; to copy
+a picture teaches to draw what it sees.
 
 Makes their batches and their losses. Only answers are learned; words, pictures and instructions are given.
 """
@@ -18,7 +19,7 @@ from generation.training.multimodal.drawing import code_loss
 from generation.training.multimodal.looking import embed_prompts, instruction_tokens, question_tokens, stack_pictures
 from generation.training.multimodal.plan import Task
 from generation.training.multimodal.vocabulary import EOI, EOS, PAD
-from generation.training.world import QUESTIONS, Edit, Scene, answer, caption, sample_described, sample_edit
+from generation.training.world import KEEP, QUESTIONS, Edit, Scene, answer, caption, sample_described, sample_edit
 
 STEPS = 4  # sampled at once, so that prompts of like length come together
 
@@ -35,6 +36,9 @@ def sample_steps(
             edits = [sample_edit(codebook.world, rng) for _ in range(size * STEPS)]
             edits.sort(key=lambda edit: len(edit.instruction.split()))
             columns.append([edit_batch(codebook, tokenizer, edits[at : at + size]) for at in _starts(size)])
+        elif task == "copy":
+            scenes = [sample_described(codebook.world, rng) for _ in range(size * STEPS)]
+            columns.append([copy_batch(codebook, tokenizer, rng, scenes[at : at + size]) for at in _starts(size)])
         elif task == "restate":
             scenes = [codebook.world.sample(rng) for _ in range(size * STEPS)]
             columns.append([caption_batch(tokenizer, rng, scenes[at : at + size]) for at in _starts(size)])
@@ -57,6 +61,12 @@ def edit_batch(codebook: Codebook, tokenizer: PreTrainedTokenizerFast, edits: Se
     prompts, mask = pad_left([instruction_tokens(tokenizer, edit.instruction) for edit in edits])
     pictures = look_at(codebook, [edit.source for edit in edits])
     return Batch(prompts, mask, encode_scenes(codebook, [edit.target for edit in edits]), pictures)
+
+
+def copy_batch(codebook: Codebook, tokenizer: PreTrainedTokenizerFast, rng: Random, scenes: Sequence[Scene]) -> Batch:
+    """The same picture once more."""
+    prompts, mask = pad_left([instruction_tokens(tokenizer, rng.choice(KEEP)) for _ in scenes])
+    return Batch(prompts, mask, encode_scenes(codebook, scenes), look_at(codebook, scenes))
 
 
 def question_batch(

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
-from generation.training.multimodal.architecture import build_model, drawing_parameters, read_model, seeing_parameters
+from generation.training.multimodal.architecture import (
+    build_model,
+    drawing_parameters,
+    has_copying_head,
+    read_model,
+    seeing_parameters,
+    with_copying_head,
+)
 from generation.training.multimodal.batches import Batch
 from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.describing import score_all
@@ -79,7 +86,7 @@ class Trainer:
     def train_step(self, share: float = 1.0) -> float:
         """One batch of each task; `share` scales the learning rates."""
         if not self.waiting:
-            self.waiting = sample_steps(self.codebook, self.tokenizer, self.rng, self.plan.parts)
+            self.waiting = sample_steps(self.codebook, self.tokenizer, self.rng, self.plan.parts(self.step))
         self.latest = []
         for batch in self.waiting.pop():
             loss = task_loss(self.model, batch, self.codebook.mosaic.empty) * (len(batch.answers) / self.plan.batch)
@@ -172,6 +179,8 @@ def build_trainer(plan: Plan, world: World, *, resume: bool = False) -> Trainer:
     codebook = Codebook.build(world)
     tokenizer = build_tokenizer(all_words())
     model = build_model(codebook, tokenizer, plan.seed) if plan.start is None else read_model(plan.start, codebook)
+    if plan.follow and not has_copying_head(model):
+        model = with_copying_head(model)
     parameters = drawing_parameters(model)
     if plan.follow:
         if (plan.folder / SEEN).exists():

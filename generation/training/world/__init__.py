@@ -11,6 +11,7 @@ No torch and no Django in here.
 from generation.training.world.captions import all_words, answer, caption, plain_caption
 from generation.training.world.edits import (
     EDIT_KINDS,
+    KEEP,
     QUESTIONS,
     Edit,
     EditKind,
@@ -21,7 +22,20 @@ from generation.training.world.edits import (
 from generation.training.world.icons import training_dir
 from generation.training.world.judge import Verdict, judge, read_ground, read_noun
 from generation.training.world.nouns import COLOURS, NOUN_BY_NAME, NOUNS, Noun
-from generation.training.world.scene import CANVAS, COLUMNS, RELATIONS, ROWS, TILE, Placed, Relation, Scene, Size, Spot
+from generation.training.world.scene import (
+    CANVAS,
+    COLUMNS,
+    PAIR_SPOTS,
+    RELATIONS,
+    ROWS,
+    TILE,
+    TILES,
+    Placed,
+    Relation,
+    Scene,
+    Size,
+    Spot,
+)
 from generation.training.world.split import held_out, held_out_ground, held_out_pair
 from generation.training.world.world import World
 
@@ -30,12 +44,15 @@ __all__ = [
     "COLOURS",
     "COLUMNS",
     "EDIT_KINDS",
+    "KEEP",
     "NOUNS",
     "NOUN_BY_NAME",
+    "PAIR_SPOTS",
     "QUESTIONS",
     "RELATIONS",
     "ROWS",
     "TILE",
+    "TILES",
     "Edit",
     "EditKind",
     "Noun",

@@ -55,6 +55,7 @@ GROUND: tuple[str, ...] = ("make the background {}", "change the background to {
 GROUND += ("paint the background {}", "turn the background {}", "{} background", "change the background colour to {}")
 GROUND += ("make the background color {}", "put it on {}", "place it on a {} background")
 SIZE = ("make {} {}",)
+KEEP = ("keep it", "keep the picture", "keep the same picture", "keep this image", "draw the same picture")
 SPOTS: tuple[Spot, ...] = ("left", "right", "top", "bottom")
 BIGGER, SMALLER = ("bigger", "larger", *LARGE_WORDS), ("smaller", *SMALL_WORDS)
 LONE_SPOT, LONE_SMALL = 0.3, 0.2  # shares of lone objects that are at a spot, or small in the middle
