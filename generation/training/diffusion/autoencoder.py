@@ -19,12 +19,12 @@ from torch import Tensor
 from generation.training.diffusion import networks
 from generation.training.diffusion.muon import Muon, muon_for
 from generation.training.diffusion.progress import (
+    OURS,
     SAVE_SECONDS,
-    SEED,
     Average,
     Budget,
+    Setting,
     checkpoint_path,
-    draw,
     load,
     noise,
     save,
@@ -79,8 +79,9 @@ def losses(network: AutoencoderKL, pictures: Tensor, generator: torch.Generator)
 class Run:
     """The network, its optimiser and average, as they stand after `step` steps."""
 
-    def __init__(self, *, decoder_only: bool = False) -> None:
-        torch.manual_seed(SEED)
+    def __init__(self, *, decoder_only: bool = False, setting: Setting = OURS) -> None:
+        torch.manual_seed(setting.seed)
+        self.setting = setting
         self.network = networks.autoencoder()
         self.decoder_only = decoder_only
         if decoder_only:
@@ -111,7 +112,7 @@ class Run:
 
     def advance(self, world: World, budget: Budget) -> float:
         """One step; returns the mean absolute error (pixels in -1..1)."""
-        rng = draw(SEED, STAGE, self.step)
+        rng = self.setting.draw(STAGE, self.step)
         # a decoder alone has little to learn anew: it sees whole pictures only, as it will have to draw them
         pictures = batch(world, rng, whole=self.decoder_only or budget.spent > CROP_SHARE)
         set_rate(self.optimizer, budget.rate(RATE))

@@ -22,12 +22,12 @@ from generation.training.diffusion.autoencoder import STAGE as AUTOENCODER
 from generation.training.diffusion.latents import Pool, encode
 from generation.training.diffusion.muon import muon_for
 from generation.training.diffusion.progress import (
+    OURS,
     SAVE_SECONDS,
-    SEED,
     Average,
     Budget,
+    Setting,
     checkpoint_path,
-    draw,
     load,
     noise,
     save,
@@ -54,26 +54,26 @@ def pair_share(step: int) -> float:
     return PAIRS_FROM + (PAIRS_TO - PAIRS_FROM) * min(1.0, step / PAIRS_STEPS)
 
 
-def known_nouns(names: Sequence[str], step: int) -> frozenset[str]:
+def known_nouns(names: Sequence[str], step: int, setting: Setting = OURS) -> frozenset[str]:
     """Few nouns first. With all of them at once, hundreds of steps teach the ground only and no noun at all."""
     mixed = list(names)
-    draw(SEED, "nouns", 0).shuffle(mixed)
+    setting.draw("nouns", 0).shuffle(mixed)
     return frozenset(mixed[: int(NOUNS_FROM * 2 ** min(step / NOUNS_DOUBLE, 20))])
 
 
-def settled_autoencoder(world: World) -> tuple[AutoencoderKL, str]:
+def settled_autoencoder(world: World, setting: Setting = OURS) -> tuple[AutoencoderKL, str]:
     """The averaged autoencoder with white latents, and a mark of its encoder, by which cached latents are told apart.
 
     How to whiten is measured once and kept: measured again, in a world with more nouns, it would come out a little
     different, and the denoiser's latents would no longer be the decoder's.
     """
-    state = load(checkpoint_path(AUTOENCODER))
+    state = load(setting.checkpoint(AUTOENCODER))
     network = networks.autoencoder()
     network.load_state_dict(weights_of(state, AUTOENCODER))
     network.requires_grad_(False)
-    mark, path = encoder_mark(network), checkpoint_path("white")
+    mark, path = encoder_mark(network), setting.checkpoint("white")
     if not path.exists() or load(path)["mark"] != mark:
-        rng = draw(SEED, "whiten", 0)
+        rng = setting.draw("whiten", 0)
         mean, covariance = networks.spread(encode(network, world, [world.sample(rng) for _ in range(WHITE_SCENES)]))
         save(path, {"mark": mark, "mean": mean, "covariance": covariance})
     white = load(path)
@@ -89,8 +89,9 @@ def encoder_mark(network: AutoencoderKL) -> str:
 class Run:
     """Denoiser, text encoder, optimiser and averages, as they stand after `step` steps."""
 
-    def __init__(self, tokenizer: CLIPTokenizer) -> None:
-        torch.manual_seed(SEED)
+    def __init__(self, tokenizer: CLIPTokenizer, setting: Setting = OURS) -> None:
+        torch.manual_seed(setting.seed)
+        self.setting = setting
         self.tokenizer = tokenizer
         self.networks: dict[str, nn.Module] = {
             "unet": networks.denoiser(),
@@ -120,8 +121,8 @@ class Run:
 
     def advance(self, pool: Pool, budget: Budget) -> float:
         """One step; returns its loss."""
-        rng = draw(SEED, STAGE, self.step)
-        share, known = pair_share(self.step), known_nouns(pool.world.names, self.step)
+        rng = self.setting.draw(STAGE, self.step)
+        share, known = pair_share(self.step), known_nouns(pool.world.names, self.step, self.setting)
         for pair in (False, True):
             if len(pool.scenes[pair]) < FIRST_POOL or (rng.random() < share) is pair:
                 pool.grow(rng, FRESH, known, pair=pair)

@@ -16,7 +16,8 @@ from generation.training.diffusion import networks, words
 from generation.training.diffusion.autoencoder import to_tensor
 from generation.training.diffusion.denoiser import STAGE, settled_autoencoder
 from generation.training.diffusion.latents import encode
-from generation.training.diffusion.progress import SEED, checkpoint_path, draw, load, weights_of
+from generation.training.diffusion.progress import OURS, Setting, load, weights_of
+from generation.training.folders import draft_of, replace_folder
 from generation.training.world import CANVAS, World
 
 STARTER = Path(__file__).resolve().parents[2] / "starter" / "diffusion"
@@ -24,9 +25,9 @@ STEPS, GUIDANCE = 10, 2.0
 KEPT = ("README.md", "contact-sheet.png")  # written by people or by `look`, not by an export
 
 
-def preview_map(network: AutoencoderKL, world: World, count: int = 40) -> dict[str, Any]:
+def preview_map(network: AutoencoderKL, world: World, count: int = 40, setting: Setting = OURS) -> dict[str, Any]:
     """The linear map from one latent cell to the mean colour of its 4 x 4 pixels (0..1), by least squares."""
-    rng = draw(SEED, "preview", 0)
+    rng = setting.draw("preview", 0)
     scenes = [world.sample(rng) for _ in range(count)]
     latents = encode(network, world, scenes).permute(0, 2, 3, 1).reshape(-1, networks.LATENT_CHANNELS)
     pictures = to_tensor([world.compose(scene) for scene in scenes]).add(1).div(2)
@@ -39,9 +40,9 @@ def preview_map(network: AutoencoderKL, world: World, count: int = 40) -> dict[s
     return {"version": 1, "matrix": rows[:-1], "bias": rows[-1]}
 
 
-def pipeline(network: AutoencoderKL, state: dict[str, Any]) -> StableDiffusionPipeline:
+def pipeline(network: AutoencoderKL, state: dict[str, Any], setting: Setting = OURS) -> StableDiffusionPipeline:
     """The averaged weights in a stock pipeline."""
-    tokenizer = words.tokenizer(checkpoint_path(STAGE).parent / "tokenizer")
+    tokenizer = words.tokenizer(setting.folder / "tokenizer")
     unet, text_encoder = networks.denoiser(), networks.text_encoder(tokenizer.eos_token_id)
     unet.load_state_dict(weights_of(state, "unet"))
     text_encoder.load_state_dict(weights_of(state, "text_encoder"))
@@ -57,21 +58,22 @@ def pipeline(network: AutoencoderKL, state: dict[str, Any]) -> StableDiffusionPi
     )
 
 
-def export(world: World, folder: Path = STARTER) -> Path:
+def export(world: World, folder: Path = STARTER, setting: Setting = OURS) -> Path:
     """Write the folder in half precision on disk; it loads in single precision where nothing else is asked."""
-    network, _ = settled_autoencoder(world)
-    pipe = pipeline(network, load(checkpoint_path(STAGE)))
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    network, _ = settled_autoencoder(world, setting)
+    pipe = pipeline(network, load(setting.checkpoint(STAGE)), setting)
+    part = draft_of(folder)
     pipe.to(torch.float16).save_pretrained(part, safe_serialization=True)
     _read_in_single_precision(part / "text_encoder" / "config.json")
-    (part / "preview.json").write_text(json.dumps(preview_map(network.float(), world), indent=1) + "\n")
+    (part / "preview.json").write_text(
+        json.dumps(preview_map(network.float(), world, setting=setting), indent=1) + "\n"
+    )
     defaults = {"steps": STEPS, "guidance": GUIDANCE}
     (part / "tessera.json").write_text(json.dumps({"defaults": defaults}, indent=1) + "\n")
     for name in KEPT:
         if (folder / name).exists():
             shutil.copy2(folder / name, part / name)
-    _replace(part, folder)
+    replace_folder(part, folder)
     return folder
 
 
@@ -80,13 +82,3 @@ def _read_in_single_precision(config: Path) -> None:
     settings = json.loads(config.read_text())
     settings["dtype"] = "float32"
     config.write_text(json.dumps(settings, indent=2) + "\n")
-
-
-def _replace(part: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -27,7 +27,28 @@ _log = logging.getLogger(__name__)
 
 
 def checkpoint_path(stage: str) -> Path:
-    return training_dir() / "diffusion" / f"{stage}.pt"
+    return OURS.checkpoint(stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all stages of one training share: where its checkpoints are, and the seed of every random draw."""
+
+    chosen: Path | None = None  # None: the developers' folder, wherever the environment says that it is
+    seed: int = SEED
+
+    @property
+    def folder(self) -> Path:
+        return self.chosen or training_dir() / "diffusion"
+
+    def checkpoint(self, stage: str) -> Path:
+        return self.folder / f"{stage}.pt"
+
+    def draw(self, stage: str, step: int) -> Random:
+        return draw(self.seed, stage, step)
+
+
+OURS = Setting()
 
 
 @dataclass(slots=True)
@@ -38,10 +59,13 @@ class Budget:
     steps: int | None = None
     begun: float = field(default_factory=time.monotonic)
     taken: int = 0
+    told: float | None = None  # the share that is spent, where somebody else holds the clock
 
     @property
     def spent(self) -> float:
         """0 at the start, 1 when it is over."""
+        if self.told is not None:
+            return self.told
         if self.steps is not None:
             return self.taken / self.steps
         return (time.monotonic() - self.begun) / (60 * self.minutes)

@@ -14,6 +14,7 @@ from pathlib import Path
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
+from generation.training.folders import draft_of, replace_folder
 from generation.training.world import all_words
 
 WORD_END = "</w>"
@@ -61,6 +62,7 @@ def build() -> CLIPTokenizer:
 def tokenizer(folder: Path) -> CLIPTokenizer:
     """The one beside the checkpoints, built when there is none yet."""
     if not (folder / "tokenizer.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        build().save_pretrained(folder)
+        draft = draft_of(folder)
+        build().save_pretrained(draft)
+        replace_folder(draft, folder)
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
