@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import resvg_py
 from PIL import Image
 
 from generation.engines.mosaic import Pixels
@@ -56,6 +55,8 @@ def _fetch(cache: Path) -> Path:
 
 def render(body: str, side: int) -> Pixels:
     """One icon as RGBA, `side` pixels square, with clean transparent parts."""
+    import resvg_py  # here, so that a world from the cache needs no renderer
+
     png = bytes(resvg_py.svg_to_bytes(svg_string=SVG.format(side=side, body=body), width=side, height=side))
     pixels = np.array(Image.open(io.BytesIO(png)).convert("RGBA"), dtype=np.uint8)
     pixels[pixels[..., 3] < BARELY_SEEN] = 0  # equal tiles must have equal bytes
