@@ -5,7 +5,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from generation.engines.errors import CanceledError
-from generation.engines.fragments import Fragment, Note, Step
+from generation.engines.fragments import Fragment, Note, Step, Words
 from generation.engines.params import GenerationParams
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ class Engine(Protocol):
         Raises CheckpointError, FilesUnavailableError, DeviceMemoryError.
         """
 
-    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step]:
+    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step | Words]:
         """Yield fragments or previews, then one final per picture; a Step at least as often as a network has run.
+
+        A wish to describe is answered by Words, the last of them final.
 
         Raises EngineError.
         """

@@ -14,7 +14,7 @@ from typing import Self
 
 from generation.engines.child import Child
 from generation.engines.errors import CanceledError, EngineError, InvalidParamsError, RoomStalledError
-from generation.engines.fragments import LOADED, LOADING, Note, Step
+from generation.engines.fragments import LOADED, LOADING, Note, Step, Words
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import (
     FRAME_LIMIT,
@@ -27,6 +27,7 @@ from generation.engines.protocol import (
     error_of,
     note_of,
     step_of,
+    words_of,
 )
 
 TICK_SECONDS = 0.25
@@ -34,7 +35,7 @@ MEGABYTE = 1024 * 1024
 
 Tick = Callable[[], None]
 Stepped = Callable[[Step], None]
-Reply = EncodedFragment | Note | Figures
+Reply = EncodedFragment | Words | Note | Figures
 
 
 class RoomBusyError(EngineError):
@@ -138,8 +139,8 @@ class RoomClient:
         *,
         tick: Tick | None = None,
         stepped: Stepped | None = None,
-    ) -> Iterator[EncodedFragment | Note | Figures]:
-        """Notes and fragments as they come, finals among them, the figures last. Raises EngineError.
+    ) -> Iterator[Reply]:
+        """Notes and fragments as they come, finals among them, or words; the figures last. Raises EngineError.
 
         `tick` is called at least twice a second while waiting, `stepped` at most once a second with how far a picture
         is; what they raise ends the wish. Leaving the iterator early cancels.
@@ -256,6 +257,8 @@ class RoomClient:
     def _reply(self, frame: Frame, patience: _Patience) -> Reply | None:
         if frame.type is Message.EVENT:
             return EncodedFragment.from_frame(frame)
+        if frame.type is Message.WORDS:
+            return words_of(frame)
         if frame.type is Message.FAILED:
             raise error_of(frame)
         if frame.type is Message.DONE:

@@ -1,4 +1,4 @@
-"""What an engine yields while it draws. Pixels are numpy uint8 arrays of shape (height, width, 3), RGB."""
+"""What an engine yields while it draws or answers. Pixels are numpy uint8 arrays of shape (height, width, 3), RGB."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -61,6 +61,15 @@ class Step:
     index: int
     step: int
     steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """An answer in words. `text` is all of it so far, so that none is missed when one is lost; `final`: it is whole."""
+
+    index: int
+    text: str
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

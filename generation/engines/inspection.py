@@ -27,9 +27,10 @@ from generation.engines.safetensors_header import check_safetensors
 
 Sizes = tuple[tuple[int, int], ...]
 
-OWN_FILE = "tessera.json"  # optional: {"sizes": [[w, h], ...], "defaults": {"steps": 12, ...}}
+OWN_FILE = "tessera.json"  # optional: {"sizes": [[w, h], ...], "defaults": {"steps": 12, ...}, "capabilities": [...]}
 EDGE_STEP = 8  # pixels of one latent place in the networks that are known
 DRAW: tuple[Capability, ...] = ("text_to_image", "image_to_image")
+LOOK: tuple[Capability, ...] = ("edit", "describe")  # what a multimodal folder may say that it was trained for
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "FeatureExtractor")  # in the names of classes without weights
 
@@ -82,7 +83,7 @@ def require_drawable(facts: CheckpointFacts, params: GenerationParams) -> None:
         raise InvalidParamsError(
             f"This checkpoint cannot do {params.capability}; it can {', '.join(facts.capabilities)}."
         )
-    if (params.width, params.height) not in facts.sizes:
+    if params.capability != "describe" and (params.width, params.height) not in facts.sizes:
         known = ", ".join(f"{width}x{height}" for width, height in facts.sizes)
         raise InvalidParamsError(f"This checkpoint cannot draw {params.width}x{params.height}; it can draw {known}.")
 
@@ -170,7 +171,8 @@ def _multimodal(folder: Path, files: list[Path]) -> CheckpointFacts:
             f"{folder.name}/{OWN_FILE} lists sizes that it cannot draw: it draws {native[0]}x{native[1]} only.",
             hint=f"Leave the sizes out of {OWN_FILE}.",
         )
-    return CheckpointFacts("multimodal", ("text_to_image",), sizes, defaults, size_bytes, MULTIMODAL)
+    capabilities: tuple[Capability, ...] = ("text_to_image", *_own_capabilities(folder))
+    return CheckpointFacts("multimodal", capabilities, sizes, defaults, size_bytes, MULTIMODAL)
 
 
 def _multimodal_defaults(folder: Path) -> dict[str, float]:
@@ -208,6 +210,11 @@ def _own(folder: Path, family: Family, sizes: Sizes, defaults: dict[str, float])
     if not file.is_file():
         return sizes, defaults
     own = Settings(file)
+    if family != "multimodal" and own.items("capabilities"):
+        raise CheckpointError(
+            f"{folder.name}/{OWN_FILE} lists capabilities, which are known already for {family} checkpoints.",
+            hint="Leave them out.",
+        )
     given = own.section("defaults")
     known = [name for name in USED[family] if name in LIMITS]
     if unknown := sorted(given.values.keys() - set(known)):
@@ -219,6 +226,18 @@ def _own(folder: Path, family: Family, sizes: Sizes, defaults: dict[str, float])
     found |= {} if steps is None else {"steps": steps}
     _check_defaults(file, found)
     return _own_sizes(own) or sizes, {**defaults, **found}
+
+
+def _own_capabilities(folder: Path) -> tuple[Capability, ...]:
+    """The config does not tell what a network was trained for, so the folder must say what it can beyond drawing."""
+    file = folder / OWN_FILE
+    listed = Settings(file).items("capabilities") if file.is_file() else []
+    if unknown := [name for name in listed if name not in LOOK]:
+        raise CheckpointError(
+            f"{folder.name}/{OWN_FILE} lists the capability {unknown[0]}; known are {', '.join(LOOK)}.",
+            hint="Leave it out, or update Tessera.",
+        )
+    return tuple(name for name in LOOK if name in listed)
 
 
 def _own_sizes(own: Settings) -> Sizes:

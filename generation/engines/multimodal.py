@@ -1,4 +1,4 @@
-"""Pictures from autoregressive multimodal transformers: code by code, shown as they come."""
+"""Pictures and words from autoregressive multimodal transformers: code by code, word by word, shown as they come."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 import transformers
+from PIL import Image
 from transformers import AutoTokenizer, JanusForConditionalGeneration, PreTrainedTokenizerBase
 
 from generation.engines.base import CancelToken
@@ -13,15 +14,17 @@ from generation.engines.checkpoint_files import variant_of
 from generation.engines.decoder import JanusDecoder, MosaicDecoder, Patch, StreamingDecoder
 from generation.engines.device import Device
 from generation.engines.errors import CheckpointError
-from generation.engines.fragments import Fragment, Kind, Note, Step
+from generation.engines.fragments import Fragment, Kind, Note, Step, Words
 from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, require_drawable
-from generation.engines.janus_loop import Sampling, draw_codes
-from generation.engines.janus_prompt import Prompt, PromptWriter
+from generation.engines.janus_loop import Sampling, draw_codes, look
+from generation.engines.janus_prompt import Prompt, PromptWriter, places_of
+from generation.engines.janus_words import LONGEST_ANSWER, say_words
 from generation.engines.loading import bytes_of, quiet, require_complete, unusable
 from generation.engines.mosaic import LAYOUT_FILE, Mosaic
-from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.engines.params import QUESTION, CheckpointSpec, GenerationParams
 from generation.engines.precision import choose_dtype
 from generation.engines.reading import AGAIN
+from generation.engines.source import open_source
 
 SHORTEST = 16  # positions for words below which no prompt is worth drawing
 
@@ -49,22 +52,30 @@ class MultimodalEngine:
                 self._mosaic = Mosaic.load(folder) if (folder / LAYOUT_FILE).is_file() else None
                 decoder = _decoder(network, self._mosaic)
                 _require_fit(self.spec.name, network, decoder, facts)
-                self._writer = _writer(folder, network, decoder)
+                self._writer = _writer(folder, network, decoder, facts)
             self._network = network.to(device.torch)
         self._device, self._facts = device, facts
 
-    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step]:
-        """Fragments of each picture, then its final. Raises EngineError."""
-        if self._device is None or self._facts is None or self._writer is None:
+    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step | Words]:
+        """Fragments of each picture, then its final; or words, the last time all of them. Raises EngineError."""
+        if self._device is None or self._facts is None or self._network is None:
             raise CheckpointError(f"{self.spec.name} is not loaded.")
         require_drawable(self._facts, params)
         sampling = _sampling(params, self._facts.defaults)
-        prompt = self._writer.write(params.prompt, guided=sampling.guided)
+        prompt = self._prompt(params, guided=sampling.guided)
         if prompt.truncated:
             yield Note("prompt.truncated", "The prompt is longer than this checkpoint can read; its end was left out.")
+        picture = None if params.source is None else _picture(params.source, self._network)
+        with self._device.memory_errors("looking at the picture"):
+            seen = None if picture is None else look(self._network, picture)
+        if params.capability == "describe":
+            assert seen is not None  # noqa: S101 params have seen to it
+            with self._device.memory_errors("describing"):
+                yield from self._describe(prompt, seen, cancel)
+            return
         for index in range(params.count):
             with self._device.memory_errors("drawing"):
-                yield from self._draw(prompt, sampling, params.seed + index, index, cancel)
+                yield from self._draw(prompt, seen, sampling, params.seed + index, index, cancel)
 
     def unload(self) -> None:
         """Drop every reference to tensors."""
@@ -74,8 +85,33 @@ class MultimodalEngine:
         """Of the loaded weights."""
         return bytes_of([self._network]) if self._network is not None else 0
 
+    def _prompt(self, params: GenerationParams, *, guided: bool) -> Prompt:
+        assert self._network is not None and self._writer is not None  # noqa: S101 generate has seen to it
+        if params.capability == "describe":
+            return self._writer.ask(params.prompt.strip() or QUESTION, words=LONGEST_ANSWER)
+        write = self._writer.edit if params.capability == "edit" else self._writer.draw
+        return write(params.prompt, guided=guided, codes=_decoder(self._network, self._mosaic).tokens)
+
+    def _describe(self, prompt: Prompt, seen: torch.Tensor, cancel: CancelToken) -> Iterator[Step | Words]:
+        """Greedy, so that the same picture always gets the same answer."""
+        assert self._network is not None and self._writer is not None  # noqa: S101 generate has seen to it
+        said: list[int] = []
+        for token in say_words(self._network, prompt.rows, seen, self._writer.ends()):
+            cancel.raise_if_canceled()
+            said.append(token)
+            yield Step(0, len(said), LONGEST_ANSWER)
+            yield Words(0, self._writer.read(said))
+        cancel.raise_if_canceled()
+        yield Words(0, self._writer.read(said), final=True)
+
     def _draw(
-        self, prompt: Prompt, sampling: Sampling, seed: int, index: int, cancel: CancelToken
+        self,
+        prompt: Prompt,
+        seen: torch.Tensor | None,
+        sampling: Sampling,
+        seed: int,
+        index: int,
+        cancel: CancelToken,
     ) -> Iterator[Fragment | Step]:
         """One picture."""
         device, network, sequence, step = self._device, self._network, 0, 0
@@ -88,6 +124,7 @@ class MultimodalEngine:
             device.generator(seed),
             tokens=decoder.tokens,
             allowed=decoder.allowed,
+            seen=seen,
         )
         for step, code in enumerate(codes, start=1):
             cancel.raise_if_canceled()
@@ -103,6 +140,12 @@ class MultimodalEngine:
 def _decoder(network: JanusForConditionalGeneration, mosaic: Mosaic | None) -> StreamingDecoder:
     """A new one, for one picture."""
     return JanusDecoder(network.model.vqmodel) if mosaic is None else MosaicDecoder(mosaic)
+
+
+def _picture(source: bytes, network: JanusForConditionalGeneration) -> Image.Image:
+    """In the vision tower's size, which for a checkpoint that edits is the size it draws."""
+    edge = network.config.vision_config.image_size
+    return open_source(source, edge, edge)
 
 
 def _fragment(kind: Kind, patch: Patch, decoder: StreamingDecoder, place: tuple[int, int, int, int]) -> Fragment:
@@ -153,21 +196,32 @@ def _require_fit(
     positions = network.config.text_config.max_position_embeddings
     if most > codes:
         raise CheckpointError(f"{name} has a mosaic of {most} codes for a network of {codes}.", hint=AGAIN)
-    if decoder.tokens + SHORTEST > positions:
+    looks = facts.capabilities != ("text_to_image",)
+    seen = places_of(network.config) if looks else 0
+    if decoder.tokens + seen + SHORTEST > positions:
         raise CheckpointError(
-            f"{name} cannot hold a picture: {decoder.tokens} codes and a prompt need more than {positions} positions.",
+            f"{name} cannot hold a picture: {decoder.tokens} codes"
+            + (f", {seen} places of a picture to look at" if looks else "")
+            + f" and a prompt need more than {positions} positions.",
             hint=AGAIN,
         )
     if (decoder.width, decoder.height) not in facts.sizes:
         raise CheckpointError(f"{name} draws {decoder.width}x{decoder.height}, but its config says else.", hint=AGAIN)
 
 
-def _writer(folder: Path, network: JanusForConditionalGeneration, decoder: StreamingDecoder) -> PromptWriter:
+def _writer(
+    folder: Path, network: JanusForConditionalGeneration, decoder: StreamingDecoder, facts: CheckpointFacts
+) -> PromptWriter:
     """Tried out at once: a broken template or a foreign token shall be found before anybody waits for a picture."""
     tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, local_files_only=True))
-    longest = network.config.text_config.max_position_embeddings - decoder.tokens
-    writer = PromptWriter(folder, tokenizer, network.generation_config, longest)
-    highest = int(writer.write("a picture", guided=True).rows.max())
+    writer = PromptWriter(folder, tokenizer, network.config, network.generation_config)
+    tried = [writer.draw("a picture", guided=True, codes=decoder.tokens)]
+    if "edit" in facts.capabilities:
+        tried.append(writer.edit("a picture", guided=True, codes=decoder.tokens))
+    if "describe" in facts.capabilities:
+        tried.append(writer.ask(QUESTION, words=LONGEST_ANSWER))
+        writer.ends()
+    highest = max(int(prompt.rows.max()) for prompt in tried)
     if highest >= network.config.text_config.vocab_size:
         raise CheckpointError(f"{folder.name} has a token {highest} that its network does not know.", hint=AGAIN)
     return writer

@@ -8,6 +8,9 @@ from generation.engines.errors import InvalidParamsError
 Capability = Literal["text_to_image", "image_to_image", "inpaint", "edit", "describe"]
 Family = Literal["diffusion", "multimodal"]
 
+NEEDS_SOURCE: tuple[Capability, ...] = ("image_to_image", "edit", "describe")
+QUESTION = "describe the picture"  # what a describe wish without words asks
+
 PROMPT_LIMIT = 4000  # characters
 SEED_LIMIT = 2**31  # seeds that are drawn by lot stay below it, so that people can read them out
 MAX_COUNT = 4
@@ -45,6 +48,8 @@ class CheckpointSpec:
 class GenerationParams:
     """One wish. None means: the checkpoint's own default. `source` is an encoded picture (PNG, JPEG or WebP bytes).
 
+    The prompt of "edit" is an instruction; that of "describe" a question, QUESTION when empty, answered in words.
+
     Picture `i` of `count` is drawn with seed `seed + i`, so any one of a batch can be drawn again alone.
     """
 
@@ -67,10 +72,11 @@ class GenerationParams:
         _check_text("negative prompt", self.negative_prompt)
         for name in LIMITS:
             check_number(name, getattr(self, name))
-        if self.capability == "image_to_image" and self.source is None:
-            raise InvalidParamsError(
-                "Image to image needs a picture.", hint="Hand in a picture or take one from a gallery."
-            )
+        if self.capability in NEEDS_SOURCE and self.source is None:
+            name = self.capability.replace("_", " ").capitalize()
+            raise InvalidParamsError(f"{name} needs a picture.", hint="Hand in a picture or take one from a gallery.")
+        if self.capability == "describe" and self.count != 1:
+            raise InvalidParamsError("A picture is described once at a time.", hint="Leave the count at 1.")
         if self.capability == "text_to_image" and self.source is not None:
             raise InvalidParamsError("Text to image starts from words alone.", hint="Leave the picture out.")
 

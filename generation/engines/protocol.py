@@ -16,12 +16,12 @@ from threading import Lock
 from typing import Any, Self, TypeVar, get_origin, get_type_hints
 
 from generation.engines.errors import EngineError, RoomError
-from generation.engines.fragments import Kind, Note, Step
+from generation.engines.fragments import Kind, Note, Step, Words
 
 T = TypeVar("T")
 
 MAGIC = b"TR"
-VERSION = 2
+VERSION = 3
 HEAD = struct.Struct("!2sBBII")  # magic, version, type, bytes of the header, bytes of the body
 HEADER_LIMIT = 1024 * 1024
 FRAME_LIMIT = 64 * 1024 * 1024
@@ -60,6 +60,7 @@ class Message(IntEnum):
     FAILED = 19
     STATUS = 20
     STEP = 21
+    WORDS = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,11 @@ def note_of(frame: Frame) -> Note:
 def step_of(frame: Frame) -> Step:
     """The step in a STEP frame."""
     return _build(Step, frame.header)
+
+
+def words_of(frame: Frame) -> Words:
+    """The words in a WORDS frame."""
+    return _build(Words, frame.header)
 
 
 def error_header(error: EngineError) -> dict[str, Any]:

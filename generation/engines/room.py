@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 from generation.engines.base import CancelToken
 from generation.engines.encoding import encode
 from generation.engines.errors import CanceledError, DeviceMemoryError, EngineError
-from generation.engines.fragments import LOADED, Fragment, Kind, Note, Step
+from generation.engines.fragments import LOADED, Fragment, Kind, Note, Step, Words
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import Channel, EngineCrashedError, Figures, Frame, Message, ProtocolError, RoomStatus
@@ -183,9 +183,12 @@ class Room:
                 return False
         return True
 
-    def _pass_on(self, item: Fragment | Note | Step, wish: Wish) -> None:
+    def _pass_on(self, item: Fragment | Note | Step | Words, wish: Wish) -> None:
         if isinstance(item, Note):
             return self._tell(item)
+        if isinstance(item, Words):
+            wish.first_seconds = wish.first_seconds or wish.seconds
+            return self._send(Frame(Message.WORDS, wish.number, asdict(item)))
         if item.index in wish.finals:  # drawn again after memory ran out; the client is told that all goes on
             item = Step(item.index, item.step, item.steps)
         if isinstance(item, Step):

@@ -124,7 +124,7 @@ class Drawing:
             self._tell(reply)
         elif isinstance(reply, Figures):
             self.figures = reply
-        else:
+        elif isinstance(reply, EncodedFragment):
             self._take(reply)
 
     def _tell(self, note: Note) -> None:

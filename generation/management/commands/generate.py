@@ -132,7 +132,7 @@ class Artist:
     def _progress(self, reply: Reply) -> dict[str, Any]:
         if isinstance(reply, Note):
             return {"description": reply.message}
-        if isinstance(reply, Figures):
+        if not isinstance(reply, EncodedFragment):
             return {}
         return self._bar(reply.index, reply.step, reply.steps)
 

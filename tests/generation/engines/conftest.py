@@ -28,5 +28,10 @@ def mosaic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def looking_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_looking(tmp_path_factory.mktemp("checkpoints") / "looking")
+
+
+@pytest.fixture(scope="session")
 def diffusion_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_diffusion(tmp_path_factory.mktemp("checkpoints") / "diffusion")

@@ -3,13 +3,13 @@
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from generation.engines.client import RoomClient, RoomSettings
-from generation.engines.fragments import Kind, Note
+from generation.engines.fragments import Kind, Note, Words
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
 
@@ -26,6 +26,7 @@ class Drawn:
     fragments: list[EncodedFragment]
     finals: list[EncodedFragment]
     figures: list[Figures]
+    words: list[Words] = field(default_factory=list)
 
 
 def wish(*, seed: int = 7, count: int = 1, steps: int | None = None, edge: int = 32) -> GenerationParams:
@@ -44,6 +45,8 @@ def draw(room: RoomClient, spec: CheckpointSpec, params: GenerationParams) -> Dr
             drawn.notes.append(reply)
         elif isinstance(reply, Figures):
             drawn.figures.append(reply)
+        elif isinstance(reply, Words):
+            drawn.words.append(reply)
         else:
             (drawn.finals if reply.kind is Kind.FINAL else drawn.fragments).append(reply)
     return drawn

@@ -77,6 +77,28 @@ def test_the_folder_may_say_itself_what_is_best(folder: Path) -> None:
         inspect_checkpoint(folder)
 
 
+def test_a_multimodal_folder_says_what_it_can_beyond_drawing(looking_folder: Path, tmp_path: Path) -> None:
+    assert inspect_checkpoint(looking_folder).capabilities == ("text_to_image", "edit", "describe")
+    mine = shutil.copytree(looking_folder, tmp_path / "mine")
+    change(mine / "tessera.json", capabilities=["describe"])
+    assert inspect_checkpoint(mine).capabilities == ("text_to_image", "describe")
+    for wrong in ("inpaint", "text_to_image", 7, ["edit"]):
+        change(mine / "tessera.json", capabilities=["edit", wrong])
+        with pytest.raises(CheckpointError, match="lists the capability .*; known are edit, describe"):
+            inspect_checkpoint(mine)
+    change(mine / "tessera.json", capabilities="edit")
+    with pytest.raises(CheckpointError, match='"capabilities" is not a list'):
+        inspect_checkpoint(mine)
+    (mine / "tessera.json").unlink()
+    assert inspect_checkpoint(mine).capabilities == ("text_to_image",)
+
+
+def test_a_diffusion_folder_claims_nothing(folder: Path) -> None:
+    (folder / "tessera.json").write_text('{"capabilities": ["edit"]}', encoding="utf-8")
+    with pytest.raises(CheckpointError, match="known already for diffusion"):
+        inspect_checkpoint(folder)
+
+
 def test_half_precision_files_are_a_variant(folder: Path) -> None:
     (folder / UNET).rename(folder / UNET.replace(".safetensors", ".fp16.safetensors"))
     assert variant_of(folder / "unet") == "fp16"

@@ -6,13 +6,14 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from generation.engines.errors import CanceledError, CheckpointError, EngineError
-from generation.engines.fragments import Kind
+from generation.engines.fragments import Kind, Words
 from generation.engines.protocol import (
     FRAME_LIMIT,
     HEAD,
@@ -31,6 +32,7 @@ from generation.engines.protocol import (
     note_of,
     pack,
     step_of,
+    words_of,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -176,6 +178,8 @@ def test_fragments_figures_and_status_survive_the_way() -> None:
     assert Figures.from_frame(Frame(Message.DONE, 1, figures.to_dict())) == figures
     status = RoomStatus(1, "cpu", (("a", 2), ("b", 3)), 4, 5)
     assert RoomStatus.from_frame(Frame(Message.STATUS, 0, status.to_header())) == status
+    words = Words(0, "a cat \U0001f408 on", final=True)
+    assert words_of(Frame(Message.WORDS, 1, asdict(words))) == words
 
 
 STATUS = RoomStatus(1, "cpu", (("a", 2),), 4, 5).to_header()
@@ -196,11 +200,12 @@ FIGURES = Figures(0.5, 1.0, 2.0, 10, "cpu", "starter").to_dict()
         {**FIGURES, "checkpoint": 7},
         {"kind": "note", "message": ["a"]},
         {"index": 0, "step": "1", "steps": 2},
+        {"index": 0, "text": 7, "final": True},
     ],
 )
 def test_a_header_of_another_shape_is_refused(header: dict[str, object]) -> None:
     frame = Frame(Message.EVENT, 1, header)
-    for read in (EncodedFragment.from_frame, Figures.from_frame, RoomStatus.from_frame, note_of, step_of):
+    for read in (EncodedFragment.from_frame, Figures.from_frame, RoomStatus.from_frame, note_of, step_of, words_of):
         with pytest.raises(ProtocolError):
             read(frame)
 

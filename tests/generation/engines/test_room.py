@@ -82,6 +82,20 @@ def test_it_draws_tells_and_counts(room: RoomClient, diffusion: CheckpointSpec, 
     assert status.memory_total > status.memory_used
 
 
+def test_it_edits_and_describes(room: RoomClient, tmp_path: Path) -> None:
+    spec = CheckpointSpec("tiny-looking", str(tiny.save_looking(tmp_path / "looking")), "multimodal")
+    [source] = draw(room, spec, wish()).finals
+    edited = draw(room, spec, replace(wish(count=2), capability="edit", source=source.data))
+    assert len(edited.finals) == 2 and len(edited.fragments) >= 16 and edited.words == []
+    assert source.data != edited.finals[0].data != edited.finals[1].data
+    described = draw(room, spec, replace(wish(), capability="describe", prompt="", source=source.data))
+    assert described.finals == described.fragments == []
+    assert [words.final for words in described.words] == [*[False] * (len(described.words) - 1), True]
+    assert described.words[-1].text and described.words[-1].text == described.words[-2].text
+    [figures] = described.figures
+    assert 0 < figures.first_fragment_seconds <= figures.total_seconds
+
+
 def test_the_same_seed_gives_the_same_bytes_in_another_room(room: RoomClient, mosaic: CheckpointSpec) -> None:
     before = draw(room, mosaic, wish())
     old = room.start().pid

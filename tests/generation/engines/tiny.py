@@ -52,9 +52,18 @@ def _tokenizer(longest: int, *, end: bool) -> PreTrainedTokenizerFast:
 
 
 def save_janus(
-    folder: Path, *, image_tokens: int = 64, codes: int = 128, mosaic: Mosaic | None = None, patch: int = 2
+    folder: Path,
+    *,
+    image_tokens: int = 64,
+    codes: int = 128,
+    mosaic: Mosaic | None = None,
+    patch: int = 2,
+    looks: bool = False,
 ) -> Path:
-    """A JanusForConditionalGeneration of 8 x 8 codes; the real VQ decoder, two stages of it."""
+    """A JanusForConditionalGeneration of 8 x 8 codes; the real VQ decoder, two stages of it.
+
+    One that looks can edit and describe, and says different things of different pictures.
+    """
     torch.manual_seed(1)
     config = JanusConfig(
         text_config={
@@ -65,7 +74,7 @@ def save_janus(
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
             "num_key_value_heads": 2,
-            "max_position_embeddings": image_tokens + 24,
+            "max_position_embeddings": image_tokens + 24 + looks * 66,
             "pad_token_id": 0,
             "bos_token_id": 1,
             "eos_token_id": 2,
@@ -104,8 +113,12 @@ def save_janus(
     )
     with torch.no_grad():  # fresh heads are so flat that every prompt would draw the same
         network.model.generation_head.vision_head.weight.normal_(std=2.0)
+        if looks:
+            _open_eyes(network)
     network.save_pretrained(folder)
     _tokenizer(64, end=False).save_pretrained(folder)
+    if looks:
+        (folder / "tessera.json").write_text('{"capabilities": ["edit", "describe"]}', encoding="utf-8")
     if mosaic is not None:
         mosaic.save(folder)
     return folder
@@ -115,6 +128,22 @@ def save_mosaic(folder: Path) -> Path:
     """A Janus whose codebook is a mosaic."""
     tables = mosaic()
     return save_janus(folder, image_tokens=tables.tokens, codes=tables.codes, mosaic=tables)
+
+
+def _open_eyes(network: JanusForConditionalGeneration) -> None:
+    """A fresh network hardly heeds its picture, and answers all with one word: louder weights, lucky words."""
+    for part in (network.model.aligner, network.model.language_model.layers):
+        for weight in part.parameters():
+            if weight.ndim == 2:
+                weight.mul_(12)
+    torch.manual_seed(38)  # answers of several lengths, most of them ended by <eos>
+    network.lm_head.weight.normal_(std=2.0)
+
+
+def save_looking(folder: Path) -> Path:
+    """A mosaic whose vision tower sees just the size it draws, 32 x 32: it can edit and describe."""
+    tables = mosaic()
+    return save_janus(folder, image_tokens=tables.tokens, codes=tables.codes, mosaic=tables, patch=4, looks=True)
 
 
 def mosaic(*, tiles: int = 20, grid: tuple[int, int] = (8, 8)) -> Mosaic:
