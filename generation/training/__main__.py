@@ -91,6 +91,8 @@ def train(options: argparse.Namespace, tell: Tell, stop: "Stop") -> int:
         state.minutes = options.minutes or state.minutes
         state.steps = options.steps or state.steps
         stages = family.stages(world, folder, output, state.seed, state.minutes)
+        for stage in stages:
+            state.of(stage.name)  # in their order
         if not output.exists():  # else a finished training has nothing to do
             state.of(stages[-1].name).done = False
         stop.course = Course(folder, state, stages, tell)

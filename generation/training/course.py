@@ -79,6 +79,7 @@ class Course:
         self._tell("begun", stage, work)
         if not self._train(stage, work, progress):
             return False
+        self.tell(Report("note", f"Stage {stage.name} is trained: scoring and writing what it leaves."))
         work.close()
         progress.done = True
         self.state.save(self.folder)

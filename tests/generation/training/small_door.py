@@ -23,11 +23,12 @@ def shrink() -> None:
     """A quarter of the width, smaller batches, and a checkpoint after every step."""
     from generation.training import contact_sheet
     from generation.training.diffusion import course as diffusion
-    from generation.training.diffusion import denoiser, latents
+    from generation.training.diffusion import denoiser, latents, progress
 
     for name, value in (("WIDTH", 64), ("LAYERS", 2), ("HEADS", 2), ("INNER", 128), ("HEAD_CELL", 16)):
         setattr(architecture, name, value)
     denoiser.BATCH = denoiser.FIRST_POOL = denoiser.FRESH = denoiser.WHITE_SCENES = latents.LARGEST = 8
+    progress.WARM_UP = 4
     diffusion.PICTURES = contact_sheet.PICTURES = 2
     multimodal.SEEN_AT_ONCE = multimodal.BATCH = 8
     course.SHORTEST_SAVE_SECONDS = course.SAVE_SECONDS = course.TELL_SECONDS = 0.0
