@@ -14,7 +14,7 @@ from PIL import Image
 from generation.engines.client import RoomClient
 from generation.engines.encoding import png
 from generation.engines.errors import EngineError
-from generation.engines.fragments import Kind, Pixels
+from generation.engines.fragments import Kind, Pixels, Words
 from generation.engines.inspection import CheckpointFacts
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
@@ -115,8 +115,8 @@ def _ask(room: RoomClient, spec: CheckpointSpec, wish: GenerationParams) -> _Rep
             figures = reply
         elif isinstance(reply, EncodedFragment):
             picture = _pixels(reply.data) if reply.kind is Kind.FINAL else picture
-        else:
-            text = getattr(reply, "text", text)
+        elif isinstance(reply, Words):
+            text = reply.text
     if figures is None:
         raise NoAnswerError("The engine room gave no figures.")
     return _Reply(picture, text, figures)

@@ -7,7 +7,7 @@ from statistics import median
 from generation.engines.params import Family
 from generation.evaluation.asking import Measured
 from generation.evaluation.bars import FAMILIES, understanding
-from generation.evaluation.report import Report, percent
+from generation.evaluation.report import Report, busy, percent
 
 BEGIN, END = "<!-- evaluate_starters -->", "<!-- /evaluate_starters -->"
 COLUMNS = ("family", "inference time", "best for", "understanding", "size")
@@ -59,7 +59,7 @@ def _meaning(report: Report) -> str:
         f"what a starter cannot do is left out and named.\n{report.prompts} prompts a task, none seen in training, "
         f"seed {report.seed}. Times are medians, warm, on {devices} with {report.threads} threads. Made by\n"
         "`manage.py evaluate_starters --write-readme`."
-    )
+    ) + ("" if report.load is None else f" {busy(report.load)}")
 
 
 def _line(texts: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ class Report:
     seed: int
     threads: int
     families: Mapping[Family, Measured]
+    load: float | None = None  # of other work on this machine, where it was too busy for honest seconds
 
     @property
     def met(self) -> bool:
@@ -36,7 +37,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         families = {family: _family(family, self.families[family]) for family in FAMILIES}
-        conditions = {"prompts": self.prompts, "seed": self.seed, "threads": self.threads}
+        conditions = {"prompts": self.prompts, "seed": self.seed, "threads": self.threads, "load": self.load}
         return {**conditions, "met": self.met, "families": families}
 
 
@@ -64,9 +65,16 @@ def notes(report: Report) -> list[str]:
             said.append(
                 f"{family} cannot be told what to change: it gets the picture and the caption of what must come out "
                 f"(image to image, strength {found.facts.defaults.get('strength')}), which is more than an instruction "
-                "says. Not counted as understanding."
+                "says. Not counted as understanding. No caption can say where what remains of a pair stands (remove)."
             )
+    if report.load is not None:
+        said.append(busy(report.load))
     return said
+
+
+def busy(load: float) -> str:
+    """Why the seconds are not to be trusted."""
+    return f"The machine was busy with other work (load {load:.1f}), so the seconds are too high."
 
 
 def percent(value: float) -> str:

@@ -20,7 +20,7 @@ from generation.evaluation.asking import Measured, measure
 from generation.evaluation.bars import FAMILIES
 from generation.evaluation.preparing import WorldUnavailableError, build_world
 from generation.evaluation.readme import MarkersError, markdown, write_readme
-from generation.evaluation.report import Report, notes, table
+from generation.evaluation.report import Report, busy, notes, table
 from generation.evaluation.trials import TASKS, Task, make_trials
 from generation.services.checkpoints import STARTERS
 from generation.training.world import training_dir
@@ -68,18 +68,15 @@ class Command(BaseCommand):
 
     def _measure(self, options: dict[str, Any]) -> Report:
         chosen = {family: _measured(family, options[family]) for family in FAMILIES}
-        self._warn_if_busy(options["threads"])
+        load = _busy(options["threads"])
+        if load is not None:
+            self.stderr.write(busy(load))
         self.stderr.write("Preparing the true pictures ...")
         world = build_world(ROOT / training_dir() / "cache")
         trials = {task: make_trials(world, task, options["prompts"], options["seed"]) for task in TASKS}
         with RoomClient(_room(options["threads"])) as room, _Watch() as watch:
             families = {family: measure(room, world, found, trials, watch.tell) for family, found in chosen.items()}
-        return Report(options["prompts"], options["seed"], options["threads"], families)
-
-    def _warn_if_busy(self, threads: int) -> None:
-        busy, cores = os.getloadavg()[0], os.cpu_count() or 1
-        if busy + threads > cores + 0.5:
-            self.stderr.write(f"This machine is busy (load {busy:.1f} on {cores} cores): the seconds will be too high.")
+        return Report(options["prompts"], options["seed"], options["threads"], families, load)
 
     def _show(self, report: Report, options: dict[str, Any]) -> None:
         if options["markdown"]:
@@ -87,7 +84,7 @@ class Command(BaseCommand):
         else:
             terminal = Console(file=self.stdout, width=None if sys.stdout.isatty() else WIDTH)  # type: ignore[arg-type]
             terminal.print(table(report))
-            terminal.print("\n".join(notes(report)), highlight=False)
+            terminal.print("\n".join(notes(report)), highlight=False, soft_wrap=True)
         if options["json"]:
             self.stdout.write(json.dumps(report.to_dict()))
 
@@ -115,6 +112,12 @@ class _Watch:
         self._progress.update(self._bars[name, task], completed=done)
         if done == total and not self._console.is_terminal:
             self._console.print(f"{name}: {task}, {total} done", highlight=False)
+
+
+def _busy(threads: int) -> float | None:
+    """The load, where it leaves too little for the room's threads."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return load if load + threads > cores + 0.5 else None
 
 
 def _measured(family: Family, folder: str | None) -> Measured:
