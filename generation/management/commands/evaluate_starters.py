@@ -122,7 +122,10 @@ def _busy(threads: int) -> float | None:
 
 def _measured(family: Family, folder: str | None) -> Measured:
     path = Path(folder) if folder else STARTERS / family
-    facts = inspect_checkpoint(path)
+    try:
+        facts = inspect_checkpoint(path)
+    except EngineError as error:
+        raise CommandError(f"{error.message} {error.hint}".strip(), returncode=WRONG_WISH) from error
     if facts.family != family:
         raise CommandError(f"{path} is of the family {facts.family}, not {family}.", returncode=WRONG_WISH)
     name = path.resolve().name if folder else f"starter-{family}"
