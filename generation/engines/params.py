@@ -1,5 +1,6 @@
 """What an engine is asked for: a frozen, self-checking wish, and the checkpoint that shall fulfil it."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -33,6 +34,11 @@ USED: dict[str, tuple[str, ...]] = {
     "diffusion": ("negative_prompt", "steps", "guidance", "strength"),
     "multimodal": ("guidance", "temperature"),
 }
+
+
+def with_a_picture(capabilities: Collection[str]) -> Capability:
+    """What a wish that hands in a picture asks of a checkpoint that can do these. It may not be able to at all."""
+    return "edit" if "edit" in capabilities and "image_to_image" not in capabilities else "image_to_image"
 
 
 @dataclass(frozen=True, slots=True)

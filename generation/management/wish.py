@@ -11,7 +11,15 @@ from django.db import DatabaseError
 
 from generation.engines.errors import EngineError, InvalidParamsError
 from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, require_drawable
-from generation.engines.params import LIMITS, SEED_LIMIT, USED, CheckpointSpec, GenerationParams
+from generation.engines.params import (
+    LIMITS,
+    SEED_LIMIT,
+    USED,
+    Capability,
+    CheckpointSpec,
+    GenerationParams,
+    with_a_picture,
+)
 from generation.engines.recipe import recipe_for
 from generation.models import Checkpoint
 from generation.services.checkpoints import STARTER_LIST, STARTERS
@@ -19,6 +27,7 @@ from generation.services.checkpoints import STARTER_LIST, STARTERS
 WRONG_WISH = 2  # exit code, as argparse's own
 MEGABYTE = 1024 * 1024
 SUFFIX = ".png"
+DEFAULTS = {False: "starter-diffusion", True: "starter-multimodal"}  # checkpoints, by whether a picture is described
 # options that not every family uses, by the field they fill
 FLAGS = {
     "negative_prompt": "negative",
@@ -58,13 +67,15 @@ class CommandWish:
 def read_wish(options: dict[str, Any]) -> CommandWish:
     """From the command's options. Raises CommandError with a sentence."""
     try:
-        spec, facts = find_checkpoint(options["checkpoint"])
+        spec, facts = find_checkpoint(options["checkpoint"] or DEFAULTS[options["describe"]])
         _refuse_unused(options, spec)
         params = _params(options, facts)
         require_drawable(facts, params)
     except EngineError as error:
         raise CommandError(f"{error.message} {error.hint}".strip(), returncode=WRONG_WISH) from error
     wish = CommandWish(spec, facts, params, Path(options["output"]))
+    if params.capability == "describe":
+        return wish  # nothing is written
     _check_output(wish.output)
     for index in range(params.count):
         _check_output(wish.file(index))
@@ -98,10 +109,12 @@ def _registered(name: str) -> Path | None:
 
 def _refuse_unused(options: dict[str, Any], spec: CheckpointSpec) -> None:
     """An option that changes nothing would be a lie in the recipe."""
-    used = USED.get(spec.family, ())
+    used = () if options["describe"] else USED.get(spec.family, ())
     for name, flag in FLAGS.items():
         if options[flag] not in (None, "") and name not in used:
             known = ", ".join(f"--{FLAGS[name]}" for name in used)
+            if options["describe"]:
+                raise InvalidParamsError(f"A description does not use --{flag}.", hint="Leave it out.")
             raise InvalidParamsError(f"{spec.name} does not use --{flag}.", hint=f"It uses {known}.")
     if options["strength"] is not None and options["image"] is None:
         raise InvalidParamsError("--strength needs a picture to begin from.", hint="Give it with --image.")
@@ -132,7 +145,8 @@ def _params(options: dict[str, Any], facts: CheckpointFacts) -> GenerationParams
     width, height = _size(options["width"], options["height"], facts)
     seed = options["seed"]
     source = _source(options["image"])
-    if not options["prompt"].strip():
+    capability = _capability(facts, describe=options["describe"], has_picture=source is not None)
+    if not options["prompt"].strip() and capability != "describe":
         raise InvalidParamsError("The prompt is empty.", hint="Say what shall be drawn.")
     return GenerationParams(
         prompt=options["prompt"],
@@ -141,10 +155,16 @@ def _params(options: dict[str, Any], facts: CheckpointFacts) -> GenerationParams
         seed=secrets.randbelow(SEED_LIMIT) if seed is None else seed,
         count=options["count"],
         negative_prompt=options["negative"],
-        capability="text_to_image" if source is None else "image_to_image",
+        capability=capability,
         source=source,
         **{name: options[name] for name in FLAGS if name in LIMITS},
     )
+
+
+def _capability(facts: CheckpointFacts, *, describe: bool, has_picture: bool) -> Capability:
+    if describe:
+        return "describe"
+    return with_a_picture(facts.capabilities) if has_picture else "text_to_image"
 
 
 def _size(width: int | None, height: int | None, facts: CheckpointFacts) -> tuple[int, int]:

@@ -16,13 +16,16 @@ from django.core.management import CommandError
 from PIL import Image
 
 import generation
+from generation.engines.base import CancelToken
 from generation.engines.encoding import recipe_of
+from generation.engines.fragments import Words
 from generation.engines.mosaic import Mosaic, blend
-from generation.engines.params import MAX_COUNT
+from generation.engines.params import MAX_COUNT, GenerationParams
 from generation.management.commands.generate import Command, write
 from generation.management.wish import find_checkpoint, read_wish
 from generation.models import Checkpoint
 from tests.generation.engines import tiny
+from tests.generation.engines.drawing import loaded, pictures, png
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +35,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_mosaic(tmp_path_factory.mktemp("tiny-mosaic"))
+
+
+@pytest.fixture(scope="module")
+def looking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_looking(tmp_path_factory.mktemp("tiny-looking"))
 
 
 def command(data: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
@@ -171,6 +179,10 @@ def test_ctrl_c_cancels_cleanly(tmp_path: Path) -> None:
         ({"image": "/dev/zero"}, "cannot be read: it is no ordinary file"),
         ({"image": "/"}, "cannot be read: it is no ordinary file"),
         ({"image": __file__}, "cannot do image_to_image"),
+        ({"image": __file__, "describe": True}, "cannot do describe; it can text_to_image"),
+        ({"describe": True}, "Describe needs a picture"),
+        ({"image": __file__, "describe": True, "temperature": 1.0}, "description does not use --temperature"),
+        ({"image": __file__, "describe": True, "count": 2}, "described once at a time"),
         ({"output": "/nowhere/cat.png"}, "cannot be written: give a file in a folder that exists"),
         ({"output": "", "count": 2}, "cannot be written: give a file"),
         ({"output": "/dev/null"}, "/dev/null cannot be written: it is no ordinary file"),
@@ -219,6 +231,45 @@ def test_a_strength_needs_a_picture(tmp_path: Path) -> None:
     source = tmp_path / "cat.png"
     Image.new("RGB", (32, 32)).save(source)
     assert read_wish(options(checkpoint=str(diffusion), image=str(source))).recipe(7)["strength"] == 0.6
+
+
+@pytest.mark.processes
+def test_it_edits_and_describes(run: Run, looking: Path, tmp_path: Path) -> None:
+    (tmp_path / "from.png").write_bytes(png(pictures()[0]))
+    wish = ["--image", "from.png", "--checkpoint", str(looking)]
+    done = run("a cat", *wish, "--seed", "7", "--output", "edited.png", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "text" not in json.loads(done.stdout)
+    recipe = recipe_of((tmp_path / "edited.png").read_bytes()) or {}
+    assert (recipe["capability"], recipe["prompt"], recipe["seed"]) == ("edit", "a cat", 7)
+
+    engine = loaded(looking, "multimodal")
+    params = GenerationParams("a cat", 32, 32, 0, capability="describe", source=png(pictures()[0]))
+    *_, said = (item for item in engine.generate(params, CancelToken()) if isinstance(item, Words))
+    told = run("a cat", "--describe", *wish)
+    assert (told.returncode, told.stdout, told.stderr) == (0, f"{said.text}\n", "")
+    report = json.loads(run("a cat", "--describe", *wish, "--json").stdout)
+    assert (report["text"], report["files"], report["checkpoint"]) == (said.text, [], looking.name)
+    assert run("--describe", *wish).returncode == 0, "the question may be left out"
+    assert sorted(file.name for file in tmp_path.glob("*.png")) == ["edited.png", "from.png"]
+
+
+@pytest.mark.django_db
+def test_who_cannot_edit_or_describe_refuses_and_who_can_gets_the_default(looking: Path, tmp_path: Path) -> None:
+    source = tmp_path / "cat.png"
+    source.write_bytes(png(pictures()[0]))
+    asked = options(checkpoint=str(looking), image=str(source))
+    assert read_wish(asked).params.capability == "edit"
+    with pytest.raises(CommandError, match="does not use --strength"):
+        read_wish({**asked, "strength": 0.5})
+    with pytest.raises(CommandError, match="prompt is empty"):
+        read_wish({**asked, "prompt": ""})
+    assert read_wish({**asked, "prompt": "", "describe": True}).params.capability == "describe"
+    diffusion = tiny.save_diffusion(tmp_path / "diffusion")
+    with pytest.raises(CommandError, match="cannot do describe") as caught:
+        read_wish(options(checkpoint=str(diffusion), image=str(source), describe=True))
+    assert caught.value.returncode == 2
+    assert read_wish(options(checkpoint=str(diffusion), image=str(source))).params.capability == "image_to_image"
 
 
 def test_a_full_disk_is_told_with_the_name_of_the_picture(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py generate "a cat on white"`: draw without web, cluster or database, through the same engine room."""
+"""`manage.py generate "a cat on white"`: draw, edit or describe without web, cluster or database, in the same room."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from generation.engines.client import Reply, RoomClient, RoomSettings
 from generation.engines.encoding import png_with_recipe
 from generation.engines.errors import EngineError, InvalidParamsError
-from generation.engines.fragments import Kind, Note, Step
+from generation.engines.fragments import Kind, Note, Step, Words
 from generation.engines.protocol import EncodedFragment, Figures
 from generation.management.wish import WRONG_WISH, CommandWish, read_wish
 
@@ -30,15 +30,19 @@ FRAGMENT = re.compile(r"\d{4,}-picture-\d-(fragment|preview)-\d+\.webp")  # the 
 
 
 class Command(BaseCommand):
-    """Draw one wish and write the pictures."""
+    """Draw one wish and write the pictures, or tell what a picture shows."""
 
     help = "Draw pictures without web, cluster or database. The same seed and checkpoint give the same bytes."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The wish, and where its results go."""
-        parser.add_argument("prompt", help="what shall be drawn")
-        parser.add_argument("--checkpoint", default="starter-diffusion", help="a name, or a folder that holds one")
+        parser.add_argument("prompt", nargs="?", default="", help="what shall be drawn or changed, or a question")
+        parser.add_argument(
+            "--checkpoint",
+            help="a name, or a folder that holds one; starter-diffusion when left out, to describe starter-multimodal",
+        )
+        parser.add_argument("--describe", action="store_true", help="tell in words what --image shows, draw nothing")
         parser.add_argument("--output", default="picture.png", help="PNG file; several pictures become NAME-1.png ...")
         parser.add_argument("--fragments", metavar="DIR", help="write each fragment as it comes into this folder")
         parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
@@ -50,7 +54,7 @@ class Command(BaseCommand):
         parser.add_argument("--guidance", type=float)
         parser.add_argument("--temperature", type=float)
         parser.add_argument("--negative", default="", help="what shall not be seen")
-        parser.add_argument("--image", metavar="FILE", help="a picture to begin from")
+        parser.add_argument("--image", metavar="FILE", help="a picture to begin from, to change or to describe")
         parser.add_argument("--strength", type=float, help="how far to go from that picture, up to 1")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -68,7 +72,8 @@ class Command(BaseCommand):
         except KeyboardInterrupt as error:
             raise CommandError("Canceled.", returncode=INTERRUPTED) from error
         report = artist.report()
-        self.stdout.write(json.dumps(report) if options["json"] else sentence(report))
+        words = report["text"] if options["describe"] else sentence(report)
+        self.stdout.write(json.dumps(report) if options["json"] else words)
 
 
 class Artist:
@@ -82,6 +87,7 @@ class Artist:
         self._shown = 0
         self._start_seconds = 0.0
         self._figures: Figures | None = None
+        self._text: str | None = None
 
     def draw(self) -> None:
         """Raises EngineError, OSError, KeyboardInterrupt; the room is gone afterwards in any case."""
@@ -103,7 +109,9 @@ class Artist:
         """The figures, and what was written."""
         if self._figures is None:
             raise CommandError("The engine room gave no figures.", returncode=FAILED)
+        told = {} if self._text is None else {"text": self._text}
         return {
+            **told,
             **self._figures.to_dict(),
             "start_seconds": round(self._start_seconds, 3),
             "seed": self._wish.params.seed,
@@ -114,6 +122,8 @@ class Artist:
     def _take(self, reply: Reply) -> None:
         if isinstance(reply, Figures):
             self._figures = reply
+        elif isinstance(reply, Words):
+            self._text = reply.text
         elif isinstance(reply, EncodedFragment) and reply.kind is Kind.FINAL:
             self._keep(self._wish.file(reply.index), png_with_recipe(reply.data, self._wish.recipe(reply.seed)))
         elif isinstance(reply, EncodedFragment):
@@ -138,7 +148,7 @@ class Artist:
 
     def _bar(self, index: int, step: int, steps: int) -> dict[str, Any]:
         return {
-            "description": "Drawing",
+            "description": "Describing" if self._wish.params.capability == "describe" else "Drawing",
             "completed": index * steps + step,
             "total": steps * self._wish.params.count,
         }

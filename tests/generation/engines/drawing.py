@@ -1,17 +1,19 @@
 """What the tests of both families ask of an engine."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from generation.engines.base import CancelToken, Engine
 from generation.engines.device import Device
 from generation.engines.factory import create_engine
-from generation.engines.fragments import Fragment, Kind
+from generation.engines.fragments import Fragment, Kind, Pixels
 from generation.engines.params import CheckpointSpec, GenerationParams
 
 PROMPT = "a cat left of pizza on blue"
@@ -36,6 +38,19 @@ def finals(fragments: list[Fragment]) -> list[Fragment]:
 
 def same(first: Fragment, second: Fragment) -> bool:
     return np.array_equal(first.pixels, second.pixels)
+
+
+def pictures(edge: int = 32) -> list[Pixels]:
+    """Four that the tiny network says different things of."""
+    random = np.random.default_rng(1)
+    noise = [random.integers(0, 256, (3, edge, edge), dtype=np.uint8).transpose(1, 2, 0) for _ in range(6)]
+    return [noise[0], np.full((edge, edge, 3), 255, np.uint8), noise[3], noise[5]]
+
+
+def png(pixels: Pixels) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def lose(weights: Path, *names: str) -> None:

@@ -1,19 +1,17 @@
 """Pictures that are looked at: edited and described as the plain loops of the training do it."""
 
 import shutil
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from transformers import AutoTokenizer, JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from generation.engines.base import CancelToken, Engine
 from generation.engines.errors import CanceledError, CheckpointError, InvalidNumbersError, InvalidParamsError
-from generation.engines.fragments import Fragment, Kind, Note, Pixels, Step, Words
+from generation.engines.fragments import Fragment, Kind, Note, Step, Words
 from generation.engines.mosaic import Mosaic
 from generation.engines.params import QUESTION, GenerationParams
 from generation.engines.source import open_source
@@ -21,22 +19,9 @@ from generation.training.multimodal.describing import LONGEST_ANSWER, describe
 from generation.training.multimodal.drawing import draw as reference_draw
 from generation.training.multimodal.looking import instruction_tokens, stack_pictures
 from tests.generation.engines import tiny
-from tests.generation.engines.drawing import change, draw, finals, loaded, poison, same
+from tests.generation.engines.drawing import change, draw, finals, loaded, pictures, png, poison, same
 
 EDGE = 32
-
-
-def pictures() -> list[Pixels]:
-    """Four that the tiny network says different things of."""
-    random = np.random.default_rng(1)
-    noise = [random.integers(0, 256, (3, EDGE, EDGE), dtype=np.uint8).transpose(1, 2, 0) for _ in range(6)]
-    return [noise[0], np.full((EDGE, EDGE, 3), 255, np.uint8), noise[3], noise[5]]
-
-
-def png(pixels: Pixels) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from generation.engines.fragments import LOADED, LOADING, PURGED
 from generation.engines.params import CheckpointSpec
 from generation.engines.protocol import EncodedFragment
 from tests.generation.engines import tiny
+from tests.generation.engines.drawing import pictures, png
 from tests.generation.engines.rooms import LONG, SETTINGS, draw, is_gone, open_descriptors, wish
 
 pytestmark = pytest.mark.processes
@@ -88,7 +89,7 @@ def test_it_edits_and_describes(room: RoomClient, tmp_path: Path) -> None:
     edited = draw(room, spec, replace(wish(count=2), capability="edit", source=source.data))
     assert len(edited.finals) == 2 and len(edited.fragments) >= 16 and edited.words == []
     assert source.data != edited.finals[0].data != edited.finals[1].data
-    described = draw(room, spec, replace(wish(), capability="describe", prompt="", source=source.data))
+    described = draw(room, spec, replace(wish(), capability="describe", prompt="a cat", source=png(pictures()[0])))
     assert described.finals == described.fragments == []
     assert [words.final for words in described.words] == [*[False] * (len(described.words) - 1), True]
     assert described.words[-1].text and described.words[-1].text == described.words[-2].text
