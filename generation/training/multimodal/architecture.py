@@ -5,7 +5,6 @@ of a noun begin with the same vector. The network then has to learn to carry a v
 cells, instead of 9,000 unrelated tiles times 400 words; training moves the tables on from there.
 """
 
-import copy
 from pathlib import Path
 
 import torch
@@ -31,8 +30,6 @@ WORD_SCALE = 1.5  # length of a word's vector at the beginning
 DRAWING = ("language_model", "generation_embeddings", "generation_aligner", "generation_head")
 SEEING = ("vision_model", "aligner")
 HEAD_WIDTH = 64
-PICTURE_BACK = 66  # places from the one where a tile is drawn back to the same tile of a picture that was handed in
-COPYING_SHARPNESS, COPYING_WAVES = 24.0, 12  # how sure the copying head is, and of how many of its 32 frequencies
 LONGEST_SEQUENCE = 512  # a picture to look at, an instruction, a picture to draw: 64 + 64 + 65, and room
 
 
@@ -105,47 +102,6 @@ def read_model(folder: Path, codebook: Codebook) -> JanusForConditionalGeneratio
     if model.config.vq_config.num_embeddings != codebook.mosaic.codes:
         raise ValueError(f"{folder} was made for another codebook than this world has: train from nothing.")
     return model
-
-
-def has_copying_head(model: JanusForConditionalGeneration) -> bool:
-    heads: int = model.config.text_config.num_attention_heads
-    return heads > HEADS
-
-
-@torch.no_grad()
-def with_copying_head(model: JanusForConditionalGeneration) -> JanusForConditionalGeneration:
-    """The same network, drawing the same pictures, with one more head in each layer for the picture handed in.
-
-    By its biases alone the head looks `PICTURE_BACK` places back: under rotary positions the score of two constant
-    vectors is a sum of cosines of their distance, here of one that is highest at that distance. What it brings from
-    there, and when it should look elsewhere, is learned; at the beginning nothing comes of it.
-    """
-    config = copy.deepcopy(model.config)
-    text, old = config.text_config, HEADS * HEAD_WIDTH
-    text.num_attention_heads = text.num_key_value_heads = HEADS + 1
-    text.attention_bias = True
-    wide = JanusForConditionalGeneration(config)
-    wide.generation_config = model.generation_config
-    values = model.state_dict()
-    for name, value in wide.state_dict().items():
-        if name not in values:  # a bias
-            value.zero_()
-        elif name.endswith("o_proj.weight") and value.shape != values[name].shape:
-            value[:, :old] = values[name]
-            value[:, old:] = 0
-        elif value.shape != values[name].shape:
-            value[:old] = values[name]
-            value[old:] *= float("v_proj" in name)
-        else:
-            value.copy_(values[name])
-    frequencies = wide.model.language_model.rotary_emb.inv_freq[:COPYING_WAVES]
-    waves, half = torch.arange(COPYING_WAVES) + old, HEAD_WIDTH // 2
-    for layer in wide.model.language_model.layers:
-        attention = layer.self_attn
-        attention.q_proj.bias[waves] = COPYING_SHARPNESS**0.5
-        attention.k_proj.bias[waves] = COPYING_SHARPNESS**0.5 * torch.cos(PICTURE_BACK * frequencies)
-        attention.k_proj.bias[waves + half] = COPYING_SHARPNESS**0.5 * torch.sin(PICTURE_BACK * frequencies)
-    return wide
 
 
 def spread(nouns: Tensor, width: int) -> Tensor:

@@ -17,8 +17,10 @@ from generation.engines.mosaic import Mosaic
 from generation.training.multimodal.batches import Batch, encode_scenes, pad_left, prompt_tokens
 from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.looking import embed_prompts
+from generation.training.multimodal.vocabulary import IMAGE
 from generation.training.world import Scene, judge, plain_caption
 
+PATCHES = 0.5  # weight of what the patches of a picture handed in have to say
 TILES_RIGHT = 0.9  # of an object's tiles, for the object to count
 
 
@@ -37,26 +39,42 @@ def code_loss(
 ) -> Tensor:
     """Mean cross-entropy of the picture's codes; the prompt is given, not learned.
 
-    The head over all codes would be a third of the cost. Every second place is empty: only a share of those `places`
-    is scored, each counting for the ones left out. And only a share of the `others`, codes that no picture of this
-    batch holds, is compared with, raised by what was left out, so that the softmax' sum is right on average.
+    Where a picture was handed in, each of its patches has to say too which tile comes to its place: so it is decided
+    there what an instruction means for it, and drawing can look it up.
     """
-    inner, head = model.model, model.model.generation_head
     given = embed_prompts(model, batch.prompts, batch.pictures)
     drawn = model.prepare_embeddings_for_image_generation(batch.answers[:, :-1])
     mask = torch.cat([batch.mask, torch.ones_like(batch.answers[:, :-1])], dim=1)
-    hidden = inner.language_model(inputs_embeds=torch.cat([given, drawn], dim=1), attention_mask=mask, use_cache=False)
-    weights = torch.where(batch.answers == empty, (torch.rand(batch.answers.shape) < places) / places, 1.0)
+    sequence = torch.cat([given, drawn], dim=1)
+    hidden = model.model.language_model(inputs_embeds=sequence, attention_mask=mask, use_cache=False).last_hidden_state
+    loss = _sampled_loss(model, hidden[:, -batch.answers.shape[1] :], batch.answers, empty, places, others)
+    if batch.pictures is None:
+        return loss
+    patches = hidden[:, : batch.prompts.shape[1]][batch.prompts == IMAGE].view(len(hidden), -1, hidden.shape[-1])
+    return loss + PATCHES * _sampled_loss(model, patches, batch.answers[:, 1:], empty, places, others)
+
+
+def _sampled_loss(
+    model: JanusForConditionalGeneration, hidden: Tensor, answers: Tensor, empty: int, places: float, others: float
+) -> Tensor:
+    """Mean cross-entropy of codes. The head over all codes would be a third of the cost.
+
+    Every second place is empty: only a share of those `places` is scored, each counting for the ones left out. And
+    only a share of the `others`, codes that no picture of this batch holds, is compared with, raised by what was left
+    out, so that the softmax' sum is right on average.
+    """
+    head = model.model.generation_head
+    weights = torch.where(answers == empty, (torch.rand(answers.shape) < places) / places, 1.0)
     chosen = weights > 0
-    targets = batch.answers[chosen]
+    targets = answers[chosen]
     present = torch.zeros(head.vision_head.out_features, dtype=torch.bool)
     present[targets] = True
     rows = (present | (torch.rand(len(present)) < others)).nonzero().squeeze(1)
     raised = torch.where(present[rows], 0.0, -math.log(others))
-    features = head.activation_fn(head.proj_out(hidden.last_hidden_state[:, -batch.answers.shape[1] :][chosen]))
+    features = head.activation_fn(head.proj_out(hidden[chosen]))
     logits = functional.linear(features, head.vision_head.weight[rows], head.vision_head.bias[rows] + raised)
     losses = functional.cross_entropy(logits, torch.searchsorted(rows, targets), reduction="none")
-    return (losses * weights[chosen]).sum() / batch.answers.numel()
+    return (losses * weights[chosen]).sum() / answers.numel()
 
 
 @torch.no_grad()

@@ -20,14 +20,13 @@ from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 from generation.training.multimodal.architecture import (
     build_model,
     drawing_parameters,
-    has_copying_head,
     read_model,
     seeing_parameters,
-    with_copying_head,
 )
 from generation.training.multimodal.batches import Batch
 from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.describing import score_all
+from generation.training.multimodal.heads import can_follow, with_following_heads
 from generation.training.multimodal.optimizers import build_optimizers
 from generation.training.multimodal.plan import Plan, rate_share
 from generation.training.multimodal.seeing import SEEN, load_seeing
@@ -179,8 +178,8 @@ def build_trainer(plan: Plan, world: World, *, resume: bool = False) -> Trainer:
     codebook = Codebook.build(world)
     tokenizer = build_tokenizer(all_words())
     model = build_model(codebook, tokenizer, plan.seed) if plan.start is None else read_model(plan.start, codebook)
-    if plan.follow and not has_copying_head(model):
-        model = with_copying_head(model)
+    if plan.follow and not can_follow(model):
+        model = with_following_heads(model, world, tokenizer)
     parameters = drawing_parameters(model)
     if plan.follow:
         if (plan.folder / SEEN).exists():

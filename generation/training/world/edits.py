@@ -60,6 +60,7 @@ SPOTS: tuple[Spot, ...] = ("left", "right", "top", "bottom")
 BIGGER, SMALLER = ("bigger", "larger", *LARGE_WORDS), ("smaller", *SMALL_WORDS)
 LONE_SPOT, LONE_SMALL = 0.3, 0.2  # shares of lone objects that are at a spot, or small in the middle
 LONE = 0.2  # share of described scenes that edits leave behind: one object, often where one of a pair would stand
+PICKED: Mapping[EditKind, float] = {"replace": 2.5, "remove": 2.5}  # which one is meant must be found in the picture
 PLAIN = 0.4  # share of instructions in the first wording and in plain names
 
 
@@ -76,7 +77,7 @@ class Edit:
 def sample_edit(world: World, rng: Random, kind: EditKind | None = None, *, wanted: bool = False) -> Edit:
     """An edit for training; `wanted` asks for one for evaluation, whose target training never saw."""
     while True:
-        chosen: EditKind = rng.choice(EDIT_KINDS) if kind is None else kind
+        chosen: EditKind = rng.choices(EDIT_KINDS, WEIGHTS)[0] if kind is None else kind
         source = _source(world, rng, chosen)
         instruction, target = _MAKERS[chosen](world, source, rng)
         if held_out(target) is wanted and (wanted or not held_out(source)):
@@ -188,3 +189,4 @@ _MAKERS: Mapping[EditKind, Callable[[World, Scene, Random], tuple[str, Scene]]] 
     "size": _size,
 }
 EDIT_KINDS: tuple[EditKind, ...] = tuple(_MAKERS)
+WEIGHTS = [PICKED.get(kind, 1.0) for kind in EDIT_KINDS]

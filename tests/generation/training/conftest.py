@@ -27,7 +27,7 @@ def tiny_world() -> World:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A quarter of the width and one thread: the same code in seconds."""
-    for name, value in (("WIDTH", 64), ("LAYERS", 2), ("HEADS", 2), ("INNER", 128), ("HEAD_CELL", 16)):
+    for name, value in (("WIDTH", 64), ("LAYERS", 2), ("INNER", 128), ("HEAD_CELL", 16)):
         monkeypatch.setattr(architecture, name, value)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -13,6 +13,7 @@ from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.describing import describe, score_all
 from generation.training.multimodal.drawing import draw, score_codes
 from generation.training.multimodal.export import export
+from generation.training.multimodal.heads import COPYING, MATCHING, can_follow, with_following_heads
 from generation.training.multimodal.looking import (
     HALF,
     MIDDLE,
@@ -79,22 +80,62 @@ def test_patches_know_the_role_of_their_object() -> None:
     assert lone.count_nonzero(1).tolist() == [36, 16]
 
 
-def test_the_copying_head_changes_nothing_yet_and_looks_at_the_same_tile(codebook: Codebook) -> None:
+@pytest.fixture
+def wide(codebook: Codebook) -> JanusForConditionalGeneration:
+    model = with_following_heads(network(codebook), codebook.world, TOKENIZER)
+    model.model.language_model.set_attn_implementation("eager")
+    return model
+
+
+def looks(model: JanusForConditionalGeneration, text: str, scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
+    """[layers, heads, places, places] of this instruction, this picture and an answer; and the prompt."""
+    prompt = torch.tensor([instruction_tokens(TOKENIZER, text)])
+    given = embed_prompts(model, prompt, torch.zeros((1, 3, 128, 128)))
+    words = model.model.language_model.embed_tokens
+    role = torch.nn.functional.normalize(words(torch.tensor(TOKENIZER.convert_tokens_to_ids("left"))), dim=0)
+    patches = (words(torch.tensor(TOKENIZER.convert_tokens_to_ids(scene.first))) + role).expand(1, 64, -1)
+    given = given.masked_scatter((prompt == IMAGE).unsqueeze(-1), patches)  # as a trained tower would see it
+    drawn = model.prepare_embeddings_for_image_generation(torch.full((1, 65), 14))
+    with torch.no_grad():
+        seen = model.model.language_model(inputs_embeds=torch.cat([given, drawn], dim=1), output_attentions=True)
+    return torch.cat(seen.attentions), prompt[0]
+
+
+def test_the_new_heads_change_nothing_yet(codebook: Codebook, wide: JanusForConditionalGeneration) -> None:
     narrow = network(codebook)
-    wide = architecture.with_copying_head(narrow)
-    wide.model.language_model.set_attn_implementation("eager")
     prompt = torch.tensor([instruction_tokens(TOKENIZER, "swap them")])
     given = embed_prompts(narrow, prompt, look_at(codebook, [Scene("dog", "red")]))
-    drawn = narrow.prepare_embeddings_for_image_generation(encode_scenes(codebook, [Scene("cat", "blue")]))
-    sequence = torch.cat([given, drawn], dim=1)
     with torch.no_grad():
-        before = narrow.model.language_model(inputs_embeds=sequence).last_hidden_state
-        seen = wide.model.language_model(inputs_embeds=sequence, output_attentions=True)
-    assert torch.allclose(before, seen.last_hidden_state, atol=1e-4)
-    first, tile = prompt[0].tolist().index(IMAGE), prompt.shape[1]  # of the patches; where tile 0 is decided
-    for layer in seen.attentions:
-        looks = layer[0, -1, tile : tile + 64].argmax(-1)
-        assert looks.tolist() == list(range(first, first + 64))
+        before = narrow.model.language_model(inputs_embeds=given).last_hidden_state
+        after = wide.model.language_model(inputs_embeds=given).last_hidden_state
+    assert torch.allclose(before, after, atol=1e-4)
+
+
+def test_copying_heads_look_at_the_same_tile(wide: JanusForConditionalGeneration) -> None:
+    seen, prompt = looks(wide, "swap them", Scene("dog", "red"))
+    first, tile = prompt.tolist().index(IMAGE), len(prompt)  # of the patches; where tile 0 is decided
+    for head in COPYING:
+        assert torch.equal(
+            seen[:, head, tile : tile + 64].argmax(-1), torch.arange(first, first + 64).expand(len(seen), -1)
+        )
+
+
+def test_matching_heads_look_at_the_noun_that_a_patch_shows(wide: JanusForConditionalGeneration) -> None:
+    text, shares = "replace the cat with a dog", []
+    for noun in ("dog", "cat"):
+        seen, prompt = looks(wide, text, Scene(noun, "red"))
+        first, word = prompt.tolist().index(IMAGE), prompt.tolist().index(TOKENIZER.convert_tokens_to_ids("dog"))
+        shares.append(seen[0, MATCHING[0], first : first + 48, word].mean())
+    assert shares[0] > 3 * shares[1]
+
+
+def test_what_follows_is_what_stock_transformers_loads(wide: JanusForConditionalGeneration, tmp_path: Path) -> None:
+    wide.save_pretrained(tmp_path)
+    again, report = JanusForConditionalGeneration.from_pretrained(
+        tmp_path, local_files_only=True, output_loading_info=True
+    )
+    assert can_follow(again)
+    assert not report["missing_keys"]
 
 
 def test_a_picture_stands_after_the_words(codebook: Codebook) -> None:
