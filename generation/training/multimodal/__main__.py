@@ -16,14 +16,13 @@ import torch
 from generation.training.multimodal.architecture import read_model
 from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.export import export
-from generation.training.multimodal.plan import Plan, following_plan
+from generation.training.multimodal.plan import SEEN_AT_ONCE, Plan, following_plan
 from generation.training.multimodal.seeing import build_seer
 from generation.training.multimodal.trainer import build_trainer
 from generation.training.multimodal.vocabulary import build_tokenizer
 from generation.training.world import World, all_words, training_dir
 
 STARTER = Path(__file__).resolve().parents[2] / "starter" / "multimodal"
-SEEN_AT_ONCE = 24  # pictures a step while only seeing is learned
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from generation.training.folders import draft_of, replace_folder
 from generation.training.multimodal.architecture import read_model
 from generation.training.multimodal.codebook import Codebook
 from generation.training.multimodal.export import export
-from generation.training.multimodal.plan import Plan, following_plan, rate_share
+from generation.training.multimodal.plan import SEEN_AT_ONCE, Plan, following_plan, rate_share
 from generation.training.multimodal.seeing import Seer, build_seer
 from generation.training.multimodal.trainer import Trainer, build_trainer
 from generation.training.multimodal.vocabulary import build_tokenizer
@@ -25,7 +25,6 @@ SHARES = {"draw": 0.5, "see": 0.1, "follow": 0.4}  # of the budget
 MINUTES = 220.0
 SEED = Plan(Path()).seed
 BATCH = Plan(Path()).batch
-SEEN_AT_ONCE = 24  # pictures a step while only seeing is learned
 SCORES = 8  # in a stage, while it is trained
 
 

@@ -12,6 +12,9 @@ EDITING: Mapping[Task, float] = {"describe": 0.125, "edit": 0.5625, "copy": 0.06
 # captions to put into the words of an answer come beside those; short, so they cost little
 
 
+SEEN_AT_ONCE = 24  # pictures a step while only seeing is learned
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The numbers of a run. Kept apart from the state, so that a resumed run may change them."""
