@@ -18,7 +18,8 @@ from generation.engines.fragments import Pixels as Pixels  # the makers of start
 
 LAYOUT_FILE = "mosaic.json"
 TABLES_FILE = "mosaic.safetensors"
-VERSION = 1
+VERSION = 2
+UNFIT = "The mosaic's tables do not match its layout: fetch the checkpoint again."
 
 
 class MosaicError(ValueError):
@@ -32,6 +33,17 @@ def blend(tiles: Pixels, ground: Pixels) -> Pixels:
     alpha = tiles[..., 3:].astype(np.uint32)
     mixed = tiles[..., :3] * alpha + ground.astype(np.uint32) * (255 - alpha)
     return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def _unpacked(alphas: Pixels, colours: Pixels) -> Pixels:
+    """RGBA tiles from [N, tile, tile] alphas and the [visible pixels, 3] colours."""
+    seen = alphas > 0
+    if colours.shape != (int(seen.sum()), 3):
+        raise MosaicError(UNFIT)
+    tiles = np.zeros((*alphas.shape, 4), dtype=np.uint8)
+    tiles[..., 3] = alphas
+    tiles[..., :3][seen] = colours
+    return tiles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,20 +62,23 @@ class Mosaic:
         if layout.get("version") != VERSION:
             raise MosaicError(f"Mosaic version {layout.get('version')} is not {VERSION}: update Tessera.")
         tables = load_file(Path(folder) / TABLES_FILE)
-        grounds, tiles, side = tables["grounds"], tables["tiles"], int(layout["tile"])
+        grounds, side = tables["grounds"], int(layout["tile"])
+        tiles = _unpacked(tables["alphas"], tables["colours"])
         if grounds.shape != (len(layout["grounds"]), 3) or tiles.shape[1:] != (side, side, 4):
-            raise MosaicError("The mosaic's tables do not match its layout: fetch the checkpoint again.")
+            raise MosaicError(UNFIT)
         empty = np.zeros((1, side, side, 4), dtype=np.uint8)
         grid = (int(layout["rows"]), int(layout["columns"]))
         return cls(tuple(layout["grounds"]), grounds, np.concatenate([empty, tiles]), grid)
 
     def save(self, folder: str | Path) -> None:
-        """Write the two files; the empty tile is implied and not stored."""
+        """Write the two files; the empty tile, and colours that nobody can see, are implied and not stored."""
         rows, columns = self.grid
         layout = {"version": VERSION, "tile": self.tile_side, "rows": rows, "columns": columns}
         text = json.dumps({**layout, "grounds": list(self.names)}, indent=1)
         (Path(folder) / LAYOUT_FILE).write_text(text + "\n", encoding="utf-8")
-        tables = {"grounds": np.ascontiguousarray(self.grounds), "tiles": np.ascontiguousarray(self.tiles[1:])}
+        alphas = np.ascontiguousarray(self.tiles[1:, :, :, 3])
+        colours = np.ascontiguousarray(self.tiles[1:, :, :, :3][alphas > 0])
+        tables = {"grounds": np.ascontiguousarray(self.grounds), "alphas": alphas, "colours": colours}
         save_file(tables, Path(folder) / TABLES_FILE)
 
     @property

@@ -103,8 +103,8 @@ it does so is in the scores below.
     "asking": """To describe: `<bos>`, words, 64 `<image_placeholder>`, `<end_of_image>`, then greedy words
 until `<eos>`. To edit: the same with the instruction for words, and `<begin_of_image>` at the end, then codes.
 """,
-    "training": """`manage.py train_starter multimodal` does all of it, from nothing. From weights that had learned to draw
-the vision tower learned to see, then all tasks were learned together. This last stage:""",
+    "training": """`manage.py train_starter multimodal` does all of it, from nothing. From weights that had learned to
+draw the vision tower learned to see, then all tasks were learned together. This last stage:""",
 }
 
 CURVES = {
