@@ -105,15 +105,34 @@ class RequestPayload(TypedDict):
     error: NotRequired[dict[str, str]]
     images: NotRequired[list[ImagePayload]]
     note: NotRequired[str]
+    answer: NotRequired[str]
+
+
+class WordsPayload(TypedDict):
+    """An answer so far, all of it: the newest makes the ones before superfluous."""
+
+    id: str
+    run: int
+    text: str
 
 
 class TextEvent(TypedDict):
     """One text frame to the browser."""
 
-    type: Literal["snapshot", "request.state", "request.completed", "request.note", "queue.position", "error", "close"]
+    type: Literal[
+        "snapshot",
+        "request.state",
+        "request.completed",
+        "request.note",
+        "request.words",
+        "queue.position",
+        "error",
+        "close",
+    ]
     request: NotRequired[RequestPayload]
     requests: NotRequired[list[RequestPayload]]
     positions: NotRequired[dict[str, int]]
+    words: NotRequired[WordsPayload]
     paused: NotRequired[bool]
     message: NotRequired[str]
 

@@ -42,6 +42,8 @@ def request_payload(
             "message": request.error_message,
             "hint": request.error_hint,
         }
+    if request.answer:
+        payload["answer"] = request.answer
     if note:
         payload["note"] = note
     return payload

@@ -7,6 +7,7 @@ from django.db.models import Q
 
 from accounts.models import User
 from core.models import UuidModel
+from generation.engines.params import NEEDS_SOURCE
 from generation.models.checkpoint import Checkpoint
 from generation.models.project import Project
 
@@ -28,7 +29,10 @@ class RequestQuerySet(models.QuerySet["GenerationRequest"]):
 
 
 class GenerationRequest(UuidModel):
-    """One wish for pictures. queued, loading, running, saving; completed, failed and canceled are final."""
+    """One wish for pictures, or for words about one.
+
+    queued, loading, running, saving; completed, failed and canceled are final.
+    """
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -52,6 +56,8 @@ class GenerationRequest(UuidModel):
     source_upload = models.ForeignKey(
         "generation.Upload", models.SET_NULL, null=True, blank=True, related_name="used_by"
     )
+
+    answer = models.TextField(blank=True, help_text="what a describe request was told, so far or at its end")
 
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     version = models.PositiveIntegerField(default=0, help_text="grows with every change of state")
@@ -95,6 +101,11 @@ class GenerationRequest(UuidModel):
     def is_final(self) -> bool:
         """Final states are never left."""
         return self.state in self.FINAL
+
+    @property
+    def starts_from_picture(self) -> bool:
+        """Whether it makes no sense without `source_image` or `source_upload`."""
+        return self.capability in NEEDS_SOURCE
 
     def param(self, name: str, default: Any = None) -> Any:
         """One value of `params`."""

@@ -1,4 +1,4 @@
-"""The drawing of one claimed request, from its row to its pictures.
+"""The drawing of one claimed request, from its row to its pictures, or to its answer in words.
 
 Files are written first; then the rows of all pictures and the final state, in one transaction that is fenced by the
 lease token. So whatever is killed when, a request never gets two sets of pictures.
@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from django.db import DatabaseError
@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from generation import storage
 from generation.engines.client import Reply, RoomClient
 from generation.engines.errors import CanceledError, EngineError, RoomError
-from generation.engines.fragments import LOADED, Kind, Note, Step
+from generation.engines.fragments import LOADED, Kind, Note, Step, Words
 from generation.engines.params import Capability, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
 from generation.models import GenerationRequest, Image
@@ -55,6 +55,7 @@ class Drawing:
     pulse: Pulse
     publisher: Publisher = field(init=False)
     pictures: list[tuple[int, int, storage.StoredPicture]] = field(default_factory=list)
+    answer: str | None = None
     figures: Figures | None = None
     canceled: bool = False
     kept: bool = False
@@ -116,8 +117,14 @@ class Drawing:
                 self._hear(reply)
         if self.canceled:
             raise CanceledError("Canceled.")
-        if len(self.pictures) != request.param("count", 1):
-            raise RoomError(f"The engine room drew {len(self.pictures)} of {request.param('count', 1)} pictures.")
+        self._require_all()
+
+    def _require_all(self) -> None:
+        describes, count = self.request.capability == "describe", self.request.param("count", 1)
+        if describes and self.answer is None:
+            raise RoomError("The engine room gave no answer.")
+        if not describes and len(self.pictures) != count:
+            raise RoomError(f"The engine room drew {len(self.pictures)} of {count} pictures.")
 
     def _hear(self, reply: Reply) -> None:
         if isinstance(reply, Note):
@@ -126,6 +133,8 @@ class Drawing:
             self.figures = reply
         elif isinstance(reply, EncodedFragment):
             self._take(reply)
+        else:
+            self._say(reply)
 
     def _tell(self, note: Note) -> None:
         if note.kind == LOADED:
@@ -148,11 +157,20 @@ class Drawing:
         else:
             self.publisher.fragment(fragment)
 
+    def _say(self, words: Words) -> None:
+        self._begin()
+        words = replace(words, text=words.text.replace("\0", ""))  # which no database takes
+        self.publisher.words(words)
+        if words.final:
+            self.answer = words.text
+
     def _save(self) -> None:
         figures = self.figures.to_dict() if self.figures else {}
         patiently(lambda: request_save(request=self.request), touch=self.pulse.touch)
         self.kept = patiently(
-            lambda: request_complete(request=self.request, pictures=self.pictures, figures=figures),
+            lambda: request_complete(
+                request=self.request, pictures=self.pictures, figures=figures, answer=self.answer or ""
+            ),
             touch=self.pulse.touch,
         )
 
@@ -210,7 +228,7 @@ class Drawing:
 
 
 def _source(request: GenerationRequest) -> bytes | None:
-    if request.capability != "image_to_image":
+    if not request.starts_from_picture:
         return None
     source = request.source_image or request.source_upload
     try:

@@ -7,25 +7,28 @@ from collections.abc import Callable
 from django.db import DatabaseError
 
 from generation import events, live
-from generation.engines.fragments import Note, Step
+from generation.engines.fragments import Note, Step, Words
 from generation.engines.protocol import EncodedFragment
 from generation.models import GenerationRequest
 from generation.services.announcements import request_note
-from generation.services.transitions import request_progress
+from generation.services.transitions import request_progress, request_words
 
 logger = logging.getLogger(__name__)
 
 STEP_SECONDS = 0.5
+WORDS_SECONDS = 0.1  # words come faster than anybody reads
 
 
 class Publisher:
-    """Fragments, notes and steps of one request."""
+    """Fragments, words, notes and steps of one request."""
 
     def __init__(self, request: GenerationRequest) -> None:
         self._request = request
         self._count = int(request.param("count", 1))
         self._steps: dict[int, int] = {}
         self._written = 0.0
+        self._said = 0.0
+        self._kept = 0.0
 
     def start(self) -> None:
         """What an earlier attempt left must not mix with this one."""
@@ -61,6 +64,17 @@ class Publisher:
         self._written = time.monotonic()
         done, steps = sum(self._steps.values()), made.steps * self._count
         self._safely(lambda: request_progress(request=self._request, step=done, steps=steps))
+
+    def words(self, words: Words) -> None:
+        """What has been said so far: shown now and then, written less often. The end is told with the state."""
+        now, request = time.monotonic(), self._request
+        if now - self._said >= WORDS_SECONDS:
+            self._said = now
+            payload = events.WordsPayload(id=str(request.pk), run=request.run, text=words.text)
+            self._safely(lambda: events.publish_text(request.owner_id, {"type": "request.words", "words": payload}))
+        if now - self._kept >= STEP_SECONDS:
+            self._kept = now
+            self._safely(lambda: request_words(request=request, answer=words.text))
 
     def note(self, note: Note) -> None:
         """What the memory manager does, in words."""

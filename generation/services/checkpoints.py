@@ -107,6 +107,12 @@ def checkpoint_enable(*, checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint_register(path=checkpoint.path, name=checkpoint.name, is_starter=checkpoint.is_starter)
 
 
+def checkpoint_that_describes() -> Checkpoint | None:
+    """The one that is asked what a picture shows; one of this house before the starter. None when nothing can."""
+    found = Checkpoint.objects.filter(enabled=True).order_by("is_starter", "name")
+    return next((one for one in found if "describe" in one.capabilities), None)
+
+
 def checkpoint_learn(*, checkpoint: Checkpoint, seconds: float) -> None:
     """Remember how long one picture takes: a moving average, so that the page can tell."""
     known = Checkpoint.objects.values_list("seconds_per_picture", flat=True).get(pk=checkpoint.pk)

@@ -35,8 +35,12 @@ def request_submit(
     params: Mapping[str, Any],
     source_image: Image | None = None,
     source_upload: Upload | None = None,
+    describe: bool = False,
 ) -> GenerationRequest:
-    """Accept a wish into the queue; once this returns and commits, it ends completed, failed or canceled."""
+    """Accept a wish into the queue; once this returns and commits, it ends completed, failed or canceled.
+
+    `describe`: words about the source are wanted, and `params` need hold no more than a question, if that.
+    """
     wish = wish_check(
         user=user,
         project=project,
@@ -44,6 +48,7 @@ def request_submit(
         params=params,
         source_image=source_image,
         source_upload=source_upload,
+        describe=describe,
     )
     request = GenerationRequest.objects.create(
         owner=user,
@@ -83,7 +88,7 @@ def request_retry(*, request: GenerationRequest, user: User) -> GenerationReques
             "Only a request that failed or was canceled can be tried again.",
             hint="Open the picture and choose remix to draw it anew.",
         )
-    if request.capability == "image_to_image" and not (request.source_image or request.source_upload):
+    if request.starts_from_picture and not (request.source_image or request.source_upload):
         raise TesseraError(
             "The picture it started from is not there any more.", hint="Hand it in again.", code="source_missing"
         )
@@ -94,6 +99,7 @@ def request_retry(*, request: GenerationRequest, user: User) -> GenerationReques
         params={**request.params, "prompt": request.prompt},
         source_image=request.source_image,
         source_upload=request.source_upload,
+        describe=request.capability == "describe",
     )
 
 

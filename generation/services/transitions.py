@@ -40,18 +40,30 @@ def request_progress(*, request: GenerationRequest, step: int, steps: int) -> No
     _fenced(request, LEASED).update(step=min(step, steps), steps=steps)
 
 
+def request_words(*, request: GenerationRequest, answer: str) -> None:
+    """Remember what has been said so far, for snapshots. As with progress, no new version and no event."""
+    _fenced(request, LEASED).update(answer=answer)
+
+
 def request_save(*, request: GenerationRequest) -> None:
     """Every picture is drawn and written."""
     _move(request, (State.LOADING, State.RUNNING), State.SAVING)
 
 
 def request_complete(
-    *, request: GenerationRequest, pictures: Sequence[tuple[int, int, StoredPicture]], figures: dict[str, Any]
+    *,
+    request: GenerationRequest,
+    pictures: Sequence[tuple[int, int, StoredPicture]],
+    figures: dict[str, Any],
+    answer: str = "",
 ) -> bool:
-    """The rows of all pictures (index, seed, file) and the end, in one transaction. False when canceled meanwhile."""
+    """The rows of all pictures (index, seed, file), or the answer, and the end, in one transaction.
+
+    False when canceled meanwhile.
+    """
     saving = _fenced(request, (State.SAVING,))
     with transaction.atomic():
-        if not _ended(saving.filter(cancel_requested_at=None), State.COMPLETED, figures=figures):
+        if not _ended(saving.filter(cancel_requested_at=None), State.COMPLETED, figures=figures, answer=answer):
             _require(saving)
             return False
         for index, seed, stored in pictures:
@@ -123,9 +135,14 @@ def _move(request: GenerationRequest, states: Sequence[str], state: str) -> None
 
 
 def _ended(fenced: QuerySet[GenerationRequest], state: str, **changes: Any) -> int:
-    now = timezone.now()
+    changes = {"answer": "", **changes}  # half an answer is none
     return fenced.update(
-        state=state, version=F("version") + 1, lease_token=None, lease_until=None, finished_at=now, **changes
+        state=state,
+        version=F("version") + 1,
+        lease_token=None,
+        lease_until=None,
+        finished_at=timezone.now(),
+        **changes,
     )
 
 
@@ -133,7 +150,7 @@ def _return(request: GenerationRequest, still: Q, **changes: Any) -> None:
     # A cancel that came in between wins: the request must not be drawn again.
     moved = _fenced(request, LEASED, still).filter(cancel_requested_at=None).update(
         state=State.QUEUED, version=F("version") + 1, lease_token=None, lease_until=None, step=0, steps=0,
-        started_at=None, **changes,
+        started_at=None, answer="", **changes,
     )  # fmt: skip
     if moved != 1:
         request_stop(request=request, still=still)

@@ -15,11 +15,25 @@ from accounts.models import User
 from core.errors import NotAllowedError, TesseraError
 from generation import permissions, storage
 from generation.engines.errors import InvalidParamsError
-from generation.engines.params import MAX_EDGE, SEED_LIMIT, Capability, GenerationParams
+from generation.engines.params import (
+    MAX_EDGE,
+    MIN_EDGE,
+    NEEDS_SOURCE,
+    QUESTION,
+    SEED_LIMIT,
+    Capability,
+    GenerationParams,
+    with_a_picture,
+)
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 
 WHOLE = ("width", "height", "count", "seed", "steps")
 BROKEN = ("guidance", "temperature", "strength")
+CANNOT: dict[Capability, str] = {
+    "text_to_image": "draw from words alone",
+    "image_to_image": "start from a picture",
+    "describe": "describe pictures",
+}
 
 
 class WishRefusedError(TesseraError):
@@ -55,16 +69,23 @@ def wish_check(
     params: Mapping[str, Any],
     source_image: Image | None = None,
     source_upload: Upload | None = None,
+    describe: bool = False,
 ) -> Wish:
     """The wish, complete and drawable. Raises TesseraError with the reason otherwise."""
     _check_person(user, project)
+    if describe and checkpoint is None:
+        raise WishRefusedError(
+            "No checkpoint that is switched on can describe pictures.",
+            hint="An operator can add one.",
+            code="capability_missing",
+        )
     found = _checkpoint(checkpoint)
-    prompt = _text(params, "prompt")
+    prompt = _text(params, "prompt") or (QUESTION if describe else "")
     if not prompt:
         raise WishRefusedError("The prompt is empty.", hint="Describe the picture you want.", code="prompt_empty")
-    image, upload = _source(user, source_image, source_upload)
-    capability = _able(found, "text_to_image" if (image or upload) is None else "image_to_image")
-    numbers = _numbers(params)
+    image, upload = _source(user, source_image, source_upload, needed=describe)
+    capability = _able(found, _capability(found, describe=describe, has_source=bool(image or upload)))
+    numbers = _numbers(_without_drawing(found) if describe else params)
     _check_numbers(capability, prompt, numbers)
     _check_size(found, numbers["width"], numbers["height"])
     values = {**numbers, "negative_prompt": _text(params, "negative_prompt")}
@@ -103,9 +124,11 @@ def _checkpoint(wanted: Checkpoint | str | None) -> Checkpoint:
     return found
 
 
-def _source(user: User, image: Image | None, upload: Upload | None) -> tuple[Image | None, Upload | None]:
+def _source(
+    user: User, image: Image | None, upload: Upload | None, *, needed: bool
+) -> tuple[Image | None, Upload | None]:
     """The one picture that is accepted to start from: of a gallery that the person may see, or handed in by them."""
-    if image is None and upload is None:
+    if image is None and upload is None and not needed:
         return None, None
     image = image and Image.objects.readable_by(user).filter(pk=image.pk).first()
     upload = None if image is not None or upload is None or upload.owner_id != user.pk else upload
@@ -119,11 +142,24 @@ def _source(user: User, image: Image | None, upload: Upload | None) -> tuple[Ima
     return image, upload
 
 
+def _capability(checkpoint: Checkpoint, *, describe: bool, has_source: bool) -> Capability:
+    if describe:
+        return "describe"
+    return with_a_picture(checkpoint.capabilities) if has_source else "text_to_image"
+
+
+def _without_drawing(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Numbers of a wish that draws nothing: the seed means nothing, and the size is only a place on the page."""
+    width, height = next(iter(checkpoint.sizes), (MIN_EDGE, MIN_EDGE))
+    return {"width": width, "height": height, "count": 1, "seed": 0}
+
+
 def _able(checkpoint: Checkpoint, capability: Capability) -> Capability:
     if capability not in checkpoint.capabilities:
-        what = "start from a picture" if capability == "image_to_image" else "draw from words alone"
         raise WishRefusedError(
-            f"The checkpoint “{checkpoint}” cannot {what}.", hint="Choose another one.", code="capability_missing"
+            f"The checkpoint “{checkpoint}” cannot {CANNOT[capability]}.",
+            hint="Choose another one.",
+            code="capability_missing",
         )
     return capability
 
@@ -165,7 +201,7 @@ def _number(name: str, value: Any, *, whole: bool) -> int | float | None:
 
 
 def _check_numbers(capability: Capability, prompt: str, numbers: Mapping[str, Any]) -> None:
-    source = b"" if capability == "image_to_image" else None
+    source = b"" if capability in NEEDS_SOURCE else None
     try:
         GenerationParams(prompt=prompt, capability=capability, source=source, **numbers)
     except InvalidParamsError as error:
