@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 from accounts.models import User
 from core.errors import TesseraError
-from generation.engines.params import MAX_COUNT, MAX_EDGE, MAX_SEED, MAX_STEPS
+from generation.engines.params import MAX_COUNT, MAX_EDGE, MAX_SEED, MAX_STEPS, with_a_picture
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.services.requests import request_submit
 from generation.services.uploads import upload_store
@@ -204,7 +204,7 @@ class StudioForm(forms.Form):
         if file is None:
             return None
         checkpoint = self.cleaned_data["checkpoint"]
-        if "image_to_image" not in checkpoint.capabilities:
+        if with_a_picture(checkpoint.capabilities) not in checkpoint.capabilities:
             raise TesseraError(
                 f"The checkpoint “{checkpoint}” cannot start from a picture.",
                 hint="Choose another one, or remove the picture.",

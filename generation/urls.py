@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from generation.views import gallery, history, media, projects, requests, studio, uploads
+from generation.views import describing, gallery, history, media, projects, requests, studio, uploads
 
 urlpatterns = [
     path("", studio.studio, name="studio"),
@@ -13,12 +13,14 @@ urlpatterns = [
     path("history/", history.history, name="history"),
     path("uploads/new/", uploads.create, name="upload_create"),
     path("uploads/<uuid:pk>/picture/", uploads.picture, name="upload_picture"),
+    path("uploads/<uuid:pk>/describe/", describing.upload, name="upload_describe"),
     path("projects/", projects.index, name="project_list"),
     path("projects/new/", projects.create, name="project_create"),
     path("projects/<uuid:pk>/", gallery.gallery, name="project_gallery"),
     path("projects/<uuid:pk>/trash/", gallery.trash, name="project_trash"),
     path("projects/<uuid:pk>/members/", projects.members, name="project_members"),
     path("images/<uuid:pk>/", gallery.detail, name="image_detail"),
+    path("images/<uuid:pk>/describe/", describing.image, name="image_describe"),
     path("images/<uuid:pk>/trash/", gallery.image_trash, name="image_trash"),
     path("images/<uuid:pk>/restore/", gallery.image_restore, name="image_restore"),
     path("images/<uuid:pk>/download/", media.download, name="image_download"),

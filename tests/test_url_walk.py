@@ -56,12 +56,14 @@ OWN = {
     "account_reauthenticate",
 }
 # Private to alice.
-PRIVATE = {"request_card", "request_cancel", "request_retry", "upload_picture"}
+PRIVATE = {"request_card", "request_cancel", "request_retry", "upload_picture", "upload_describe"}
 # In alice's team project, where bob is a viewer: he may look ...
 SHARED_TO_SEE = {"project_gallery", "project_members", "image_detail", "image_download", "image_picture", "image_thumb"}
+# ... and ask about what he sees; the answer is his ...
+SHARED_TO_ASK = {"image_describe"}
 # ... but not change.
 SHARED_TO_CHANGE = {"project_trash", "image_trash", "image_restore"}
-OBJECTS = PRIVATE | SHARED_TO_SEE | SHARED_TO_CHANGE
+OBJECTS = PRIVATE | SHARED_TO_SEE | SHARED_TO_ASK | SHARED_TO_CHANGE
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from generation.models import Image
 
 
 class LookMixin:
-    """Adds a look page to a ModelAdmin whose rows have an owner, a prompt, and are or have pictures."""
+    """Adds a look page to a ModelAdmin whose rows have an owner, a prompt, and are or have pictures or an answer."""
 
     model: ClassVar[type[Model]]
     admin_site: Any
@@ -37,7 +37,7 @@ class LookMixin:
     def _look_name(self) -> str:
         return f"generation_{self.model._meta.model_name}_look"
 
-    @display(description="Prompt and pictures")
+    @display(description="Prompt and results")
     def look_link(self, row: Model) -> str:
         """Leads to the page that asks first."""
         url = reverse(f"admin:{self._look_name()}", args=[row.pk])

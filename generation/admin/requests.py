@@ -16,6 +16,12 @@ from generation.models import GenerationRequest
 from generation.services.requests import request_cancel_for, request_retry_for
 
 State = GenerationRequest.State
+KINDS = {
+    "text_to_image": "Words to picture",
+    "image_to_image": "Picture to picture",
+    "edit": "Edit",
+    "describe": "Description",
+}
 COLOURS = {
     State.QUEUED: "info",
     State.LOADING: "warning",
@@ -31,13 +37,23 @@ COLOURS = {
 class RequestAdmin(LookMixin, WatchedAdmin):
     """The queue and its past."""
 
-    list_display = ("created_at", "state_label", "owner", "checkpoint", "pictures", "took", "attempt", "error_code")
-    list_filter = ("state", "checkpoint", "error_code")
+    list_display = (
+        "created_at",
+        "state_label",
+        "owner",
+        "checkpoint",
+        "kind",
+        "pictures",
+        "took",
+        "attempt",
+        "error_code",
+    )
+    list_filter = ("state", "capability", "checkpoint", "error_code")
     search_fields = ("id", "owner__email")
     list_select_related = ("owner", "checkpoint")
     actions = ("cancel_selected", "retry_selected")
     fieldsets = (
-        (None, {"fields": ("id", "state", "owner", "project", "checkpoint", "capability", "look_link")}),
+        (None, {"fields": ("id", "state", "owner", "project", "checkpoint", "kind", "look_link")}),
         ("Figures", {"fields": ("size", "pictures", "attempt", "device", "step", "steps", "figures")}),
         ("Times", {"fields": ("created_at", "started_at", "finished_at", "took", "cancel_requested_at")}),
         ("Lease", {"fields": ("lease_token", "lease_until")}),
@@ -49,14 +65,21 @@ class RequestAdmin(LookMixin, WatchedAdmin):
         """In colour."""
         return request.state, request.get_state_display()
 
+    @display(description="Kind", ordering="capability")
+    def kind(self, request: GenerationRequest) -> str:
+        """In words."""
+        return KINDS.get(request.capability, request.capability)
+
     @display(description="Pictures")
     def pictures(self, request: GenerationRequest) -> int:
         """Asked for."""
-        return int(request.param("count", 1))
+        return 0 if request.capability == "describe" else int(request.param("count", 1))
 
     @display(description="Size")
     def size(self, request: GenerationRequest) -> str:
         """In pixels."""
+        if request.capability == "describe":
+            return ""
         return f"{request.param('width')} x {request.param('height')}"
 
     @display(description="Took")

@@ -1,12 +1,14 @@
 """A request as the card of a page shows it: its words, its places for pictures."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+
+from django.shortcuts import get_object_or_404
 
 from accounts.models import User
 from generation import payloads
-from generation.models import GenerationRequest, Image, Project
+from generation.models import GenerationRequest, Image, Project, Upload
 from generation.models.request import RequestQuerySet
 
 State = GenerationRequest.State
@@ -14,6 +16,11 @@ PIXELATED_BELOW = 384
 TEENS = range(11, 14)
 ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 # The words are those of stream.js, the tones those of the badges.
+KINDS = {
+    "image_to_image": "from a picture",
+    "edit": "edits a picture",
+    "describe": "describes a picture",
+}
 WORDS = {
     State.QUEUED: ("Waiting", ""),
     State.LOADING: ("Loading", "busy"),
@@ -44,6 +51,23 @@ class Card:
     position: str
     has_project: bool
     """Whether the person is still in its project: else its pictures and its gallery are closed to them."""
+    source: Image | Upload | None
+    """The picture that is described, while the person may see it."""
+
+    @property
+    def kind(self) -> str:
+        """What it does beside drawing from words; the words of a badge."""
+        return KINDS.get(self.request.capability, "")
+
+    @property
+    def describes(self) -> bool:
+        """It is answered in words, not with pictures."""
+        return self.request.capability == "describe"
+
+    @property
+    def source_is_mine(self) -> bool:
+        """Handed in, not from a gallery."""
+        return isinstance(self.source, Upload)
 
     @property
     def width(self) -> int:
@@ -92,7 +116,13 @@ class Card:
 
 def with_pictures(requests: RequestQuerySet) -> RequestQuerySet:
     """Everything that cards show, in a fixed number of queries."""
-    return requests.select_related("checkpoint", "project").prefetch_related("images")
+    related = requests.select_related("checkpoint", "project", "source_image", "source_upload")
+    return related.prefetch_related("images")
+
+
+def card_of(requests: RequestQuerySet, pk: uuid.UUID, user: User) -> Card:
+    """The one of these. Raises Http404."""
+    return cards([get_object_or_404(with_pictures(requests), pk=pk)], user)[0]
 
 
 def cards(requests: Iterable[GenerationRequest], user: User) -> list[Card]:
@@ -100,9 +130,11 @@ def cards(requests: Iterable[GenerationRequest], user: User) -> list[Card]:
     found = list(requests)
     waiting = any(request.state == State.QUEUED for request in found)
     places = payloads.positions(user) if waiting else {}
-    projects = Project.objects.visible_to(user).filter(pk__in={request.project_id for request in found})
+    wanted = {request.project_id for request in found}
+    wanted |= {request.source_image.project_id for request in found if request.source_image}
+    projects = Project.objects.visible_to(user).filter(pk__in=wanted)
     seen = set(projects.values_list("pk", flat=True)) if found else set()
-    return [_card(request, places, has_project=request.project_id in seen) for request in found]
+    return [_card(request, places, seen) for request in found]
 
 
 def position_words(place: int | None) -> str:
@@ -115,11 +147,25 @@ def position_words(place: int | None) -> str:
     return f"{place}{ending} in the queue"
 
 
-def _card(request: GenerationRequest, places: Mapping[uuid.UUID, int], *, has_project: bool) -> Card:
+def _card(request: GenerationRequest, places: Mapping[uuid.UUID, int], seen: Set[uuid.UUID]) -> Card:
+    has_project = request.project_id in seen
     kept = [image for image in request.images.all() if image.trashed_at is None] if has_project else []
     images = {image.index: image for image in kept}
-    count = int(request.param("count", 1))
+    count = 0 if request.capability == "describe" else int(request.param("count", 1))
     indexes = sorted(images) if request.is_final else range(count)
     slots = tuple(Slot(index, images.get(index) if request.is_final else None) for index in indexes)
     words, tone = WORDS[State(request.state)]
-    return Card(request, slots, words, tone, position_words(places.get(request.pk)), has_project)
+    words = "Describing" if (words, request.capability) == ("Drawing", "describe") else words
+    return Card(
+        request, slots, words, tone, position_words(places.get(request.pk)), has_project, _described(request, seen)
+    )
+
+
+def _described(request: GenerationRequest, seen: Set[uuid.UUID]) -> Image | Upload | None:
+    """An upload is the owner's own; a picture of a gallery may have been deleted, or the gallery closed to them."""
+    if request.capability != "describe":
+        return None
+    image = request.source_image
+    if image is not None and (image.trashed_at is not None or image.project_id not in seen):
+        return None
+    return image or request.source_upload

@@ -15,18 +15,21 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts.models import User
 from core.errors import NotAllowedError
 from core.models import parse_key
 from generation import permissions
-from generation.models import Checkpoint, Image, Membership, Project
+from generation.models import Checkpoint, GenerationRequest, Image, Membership, Project
 from generation.models.image import ImageQuerySet
 from generation.services import trash as trash_service
+from generation.services.checkpoints import checkpoint_that_describes
 from generation.views import PersonRequest
 
 PAGE_SIZE = 48
 WORDS_MAX = 10
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MICROSECOND = datetime.timedelta(microseconds=1)
+BEGAN = {"image_to_image": "a picture that was handed in", "edit": "a picture, changed by this instruction"}
 EDITORS = frozenset({Membership.Role.EDITOR, Membership.Role.MANAGER})
 
 
@@ -104,6 +107,8 @@ def detail(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
         "newer": newer,
         "older": older,
         "search": search,
+        "can_describe": checkpoint_that_describes() is not None,
+        "description": _description(image, request.user),
     }
     return render(request, "generation/image_detail.html", context)
 
@@ -186,6 +191,12 @@ def _undo(project: Project, key: str) -> Image | None:
     return _images(project).trashed().filter(pk=found).first() if found else None
 
 
+def _description(image: Image, user: User) -> GenerationRequest | None:
+    """The newest that the person was told about it. What others were told is theirs."""
+    asked = GenerationRequest.objects.visible_to(user).filter(source_image=image, capability="describe")
+    return asked.filter(state=GenerationRequest.State.COMPLETED).exclude(answer="").first()
+
+
 def _facts(image: Image) -> list[tuple[str, Any]]:
     """The rest of the recipe as label and value, in the order in which people ask."""
     labels = {
@@ -195,9 +206,9 @@ def _facts(image: Image) -> list[tuple[str, Any]]:
         "temperature": "Temperature",
         "strength": "Strength",
     }
-    facts: list[tuple[str, Any]] = [
-        (label, image.recipe[key]) for key, label in labels.items() if image.recipe.get(key) not in (None, "")
-    ]
+    began = BEGAN.get(str(image.recipe.get("capability")))
+    facts: list[tuple[str, Any]] = [("Began as", began)] if began else []
+    facts += [(label, image.recipe[key]) for key, label in labels.items() if image.recipe.get(key) not in (None, "")]
     figures = image.request.figures if image.request else {}
     if image.request and (seconds := figures.get("total_seconds")):
         count = image.request.param("count", 1)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+from generation.engines.params import with_a_picture
 from generation.forms import fields_used
 from generation.models import Checkpoint
 
@@ -29,9 +30,10 @@ class Option:
 
     @property
     def uses(self) -> str:
-        """The advanced fields that it uses, and `source` when it can start from a picture."""
-        source = {"source"} if "image_to_image" in self.checkpoint.capabilities else set()
-        return " ".join(sorted(fields_used(self.checkpoint) | source))
+        """The advanced fields that it uses, `source` when it takes a picture, `edit` when the prompt then instructs."""
+        able = with_a_picture(self.checkpoint.capabilities)
+        source = {"source"} if able in self.checkpoint.capabilities else set()
+        return " ".join(sorted(fields_used(self.checkpoint) | source | ({able} & {"edit"})))
 
     @property
     def sizes(self) -> str:

@@ -7,6 +7,7 @@ from django.http import Http404, QueryDict
 
 from accounts.models import User
 from core.models import parse_key
+from generation.engines.params import with_a_picture
 from generation.models import Checkpoint, GenerationRequest, Image, Project
 from generation.services.projects import project_personal
 
@@ -37,7 +38,8 @@ def prefill(user: User, query: QueryDict) -> dict[str, Any]:
 
 def _last_choice(user: User) -> dict[str, Any]:
     personal = project_personal(user)
-    last = GenerationRequest.objects.visible_to(user).select_related("checkpoint").first()
+    mine = GenerationRequest.objects.visible_to(user).exclude(capability="describe")  # which is asked without choosing
+    last = mine.select_related("checkpoint").first()
     if last is None:
         return {"project": personal.pk}
     return {"project": last.project_id, "checkpoint": last.checkpoint.name, "size": _size(last.params)}
@@ -50,7 +52,9 @@ def _again(user: User, pk: uuid.UUID) -> dict[str, Any]:
     values = {"prompt": request.prompt, "checkpoint": request.checkpoint.name, "project": request.project_id}
     wish = {name: value for name, value in request.params.items() if value is not None}
     source = {"source_image": request.source_image_id, "source_upload": request.source_upload_id}
-    words = GONE if request.capability == "image_to_image" else ""
+    words = GONE if request.starts_from_picture else ""
+    if request.capability == "describe":  # its numbers mean nothing, and its question asks for no picture
+        return source | {"source_words": words}
     return wish | values | source | {"size": _size(request.params), "source_words": words}
 
 
@@ -70,7 +74,7 @@ def _source_of(request: GenerationRequest, user: User) -> dict[str, Any]:
     if request.source_upload_id is not None:
         own = request.owner_id == user.pk
         return {"source_upload": request.source_upload_id, "source_words": GONE} if own else {"source_words": FOREIGN}
-    if request.capability != "image_to_image":
+    if not request.starts_from_picture:
         return {}
     key = request.source_image_id
     seen = None if key is None else Image.objects.readable_by(user).filter(pk=key).first()
@@ -80,7 +84,7 @@ def _source_of(request: GenerationRequest, user: User) -> dict[str, Any]:
 def _source(image: Image, chosen: object) -> dict[str, Any]:
     """The picture, and a checkpoint that can use it when the chosen one cannot."""
     checkpoints = Checkpoint.objects.filter(enabled=True).order_by("-is_starter", "name")
-    able = [one.name for one in checkpoints if "image_to_image" in one.capabilities]
+    able = [one.name for one in checkpoints if with_a_picture(one.capabilities) in one.capabilities]
     name = chosen if chosen in able or not able else able[0]
     return {"source_image": image.pk, "source_upload": None, "checkpoint": name, "source_words": STALE}
 

@@ -14,7 +14,7 @@ from generation.forms import StudioForm
 from generation.models import GenerationRequest
 from generation.services.requests import request_cancel, request_retry
 from generation.views import PersonRequest
-from generation.views.cards import Card, cards, with_pictures
+from generation.views.cards import Card, card_of
 from generation.views.studio import studio_page
 
 INVALID = 422
@@ -70,8 +70,7 @@ def retry(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 def _card(request: PersonRequest, pk: uuid.UUID) -> Card:
-    mine = with_pictures(GenerationRequest.objects.visible_to(request.user))
-    return cards([get_object_or_404(mine, pk=pk)], request.user)[0]
+    return card_of(GenerationRequest.objects.visible_to(request.user), pk, request.user)
 
 
 def _refused(request: PersonRequest, error: TesseraError) -> HttpResponse:

@@ -12,6 +12,7 @@ from generation import payloads
 from generation.engines.params import MAX_COUNT
 from generation.forms import TUNING, StudioForm
 from generation.models import Checkpoint, GenerationRequest, Image, Upload
+from generation.services.checkpoints import checkpoint_that_describes
 from generation.views import PersonRequest
 from generation.views.cards import Card, cards, with_pictures
 from generation.views.options import options, size_choices
@@ -58,7 +59,12 @@ def studio_cards(user: User) -> list[Card]:
 
 def source_context(user: User, image: object, upload: object) -> dict[str, object]:
     """The picture to start from, when it is there and may be used."""
-    found: dict[str, object] = {"source_image": None, "source_upload": None, "upload_limit": settings.UPLOAD_MAX_BYTES}
+    found: dict[str, object] = {
+        "source_image": None,
+        "source_upload": None,
+        "upload_limit": settings.UPLOAD_MAX_BYTES,
+        "can_describe": checkpoint_that_describes() is not None,
+    }
     if key := parse_key(upload):
         found["source_upload"] = Upload.objects.filter(owner=user, pk=key).first()
     if (key := parse_key(image)) and not found["source_upload"]:

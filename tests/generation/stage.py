@@ -22,7 +22,7 @@ EDGE, BAND = 64, 8
 POLICY = "default-src 'self'; script-src 'self'; img-src 'self' blob:; connect-src 'self' ws://stage.test"
 CARD = """<article id="request-{id}" data-request="{id}" data-state="{state}" data-version="1" data-run="0">
 <span data-request-state></span><span data-request-position hidden></span><progress data-request-progress></progress>
-<span data-request-progress-text></span><p data-request-note hidden></p>
+<span data-request-progress-text></span><p data-request-note hidden></p><p data-request-answer hidden></p>
 <div data-request-error hidden><p data-request-error-message></p><p data-request-error-hint></p></div>
 <button data-request-cancel>Cancel</button><button data-request-retry hidden>Try again</button>
 <a data-picture-link><canvas data-canvas data-index="0" width="64" height="64"></canvas></a></article>"""

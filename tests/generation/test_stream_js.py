@@ -175,6 +175,30 @@ def test_the_note_goes_with_the_first_frame_and_a_later_one_stays(stage: Stage) 
     assert note.text_content() == "Memory is short"
 
 
+def test_words_grow_and_those_of_an_older_run_are_silent(stage: Stage) -> None:
+    answer = stage.page.locator("[data-request-answer]")
+
+    def say(text: str, run: int) -> None:
+        stage.tell(type="request.words", words={"id": REQUEST, "run": run, "text": text})
+
+    stage.page.locator("[data-request]").evaluate("card => { card.dataset.capability = 'describe'; }")
+    stage.state("running", run=1)
+    stage.wait("() => document.querySelector('[data-request-state]').textContent === 'Describing'")
+    assert answer.is_hidden()
+    for text in ("a", "a cat"):
+        say(text, 1)
+    stage.wait("() => document.querySelector('[data-request-answer]').textContent === 'a cat'")
+    assert answer.is_visible()
+    say("a dog", 2)
+    say("a cat on", 1)
+    stage.wait("() => document.querySelector('[data-request-answer]').textContent === 'a dog'")
+    stage.state("completed", run=2, version=9, answer="a dog on blue", images=[])
+    stage.wait("() => document.querySelector('[data-request-answer]').textContent === 'a dog on blue'")
+    say("a late word", 2)
+    stage.wait("() => document.querySelector('[data-stream-announcer]').textContent.includes('a dog on blue')")
+    assert answer.text_content() == "a dog on blue"
+
+
 def test_a_pause_is_shown_as_long_as_it_lasts(stage: Stage) -> None:
     stage.page.evaluate(
         "() => document.body.insertAdjacentHTML('afterbegin', '<p data-stream-paused hidden>Paused</p>')"

@@ -14,6 +14,7 @@ const WORDS = {
   failed: "Failed",
   canceled: "Canceled",
 };
+const DESCRIBING = "Describing"; // instead of drawing
 const FINAL = new Set(["completed", "failed", "canceled"]);
 
 export class Card {
@@ -29,6 +30,10 @@ export class Card {
 
   get state() {
     return this.element.dataset.state;
+  }
+
+  get words() {
+    return this.state === "running" && this.element.dataset.capability === "describe" ? DESCRIBING : WORDS[this.state];
   }
 
   get isFinal() {
@@ -72,7 +77,8 @@ export class Card {
     const changed = payload.state !== this.state;
     this.payload = payload;
     Object.assign(this.element.dataset, { state: payload.state, version: payload.version });
-    this.text("[data-request-state]", WORDS[payload.state] || payload.state);
+    this.text("[data-request-state]", this.words || payload.state);
+    if (payload.answer) this.text("[data-request-answer]", payload.answer);
     this.text("[data-request-position]", payload.state === "queued" ? placeWords(payload.position) : "");
     this.text("[data-request-note]", payload.note || "");
     this.showProgress();
@@ -86,6 +92,15 @@ export class Card {
     if (this.state === "queued") this.text("[data-request-position]", placeWords(position));
   }
 
+  /** An answer so far, all of it. */
+  answer({ run, text }) {
+    if (this.isFinal || run < this.run) return false;
+    if (run > this.run) this.begin(run);
+    this.note("");
+    this.text("[data-request-answer]", text);
+    return true;
+  }
+
   note(words) {
     if (!this.isFinal) this.text("[data-request-note]", words || "");
   }
@@ -93,13 +108,15 @@ export class Card {
   /** One sentence for those who listen. */
   sentence() {
     if (this.state === "failed") return `Failed: ${this.payload?.error?.message || "no reason known"}`;
-    const words = [WORDS[this.state], this.find("[data-request-progress-text]")?.textContent];
+    const said = this.find("[data-request-answer]")?.textContent;
+    const words = [this.words, this.isFinal && said, this.find("[data-request-progress-text]")?.textContent];
     return words.filter(Boolean).join(". ");
   }
 
   begin(run) {
     this.element.dataset.run = run;
     this.progress.clear();
+    this.text("[data-request-answer]", "");
     for (const painter of this.painters.values()) painter.advance(run);
   }
 

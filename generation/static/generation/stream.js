@@ -2,8 +2,8 @@
  * The live part of the studio: hears the socket and leads what it says to the cards.
  *
  * A card is an element with data-request inside the element with data-stream. It may carry data-request-state,
- * -position, -progress, -progress-text, -note, -error (-message, -hint), -cancel, -retry and one canvas with data-canvas
- * and data-index per picture. Cards are made and removed by the server's templates; this file only fills them.
+ * -position, -progress, -progress-text, -note, -answer, -error (-message, -hint), -cancel, -retry and one canvas with
+ * data-canvas and data-index per picture. Cards are made and removed by the server's templates; this file only fills them.
  * Outside of the cards there may be data-stream-connection, -announcer, and -paused, shown while nothing is drawn.
  * Events: tessera:state and tessera:final on a card, tessera:missing on the root for a request without a card.
  */
@@ -66,6 +66,7 @@ class Stream {
     if (event.type === "snapshot") this.takeSnapshot(event);
     else if (event.type === "queue.position") this.place(event.positions || {});
     else if (event.type === "request.note") this.cards.get(payload?.id)?.note(payload?.note || event.message);
+    else if (event.type === "request.words") this.cards.get(event.words.id)?.answer(event.words);
     else if (event.type === "request.state" || event.type === "request.completed") this.update(payload);
   }
 

@@ -17,7 +17,9 @@ const showUsed = () => {
   const checkpoint = chosen();
   if (!checkpoint) return;
   const uses = new Set(checkpoint.dataset.uses.split(" "));
-  if (!form.querySelector("[data-source-key]")) uses.delete("strength");
+  const hasPicture = form.querySelector("[data-source-key]") !== null;
+  if (!hasPicture) uses.delete("strength");
+  prompt.placeholder = hasPicture && uses.has("edit") ? "What shall change?" : "What do you want to see?";
   for (const field of form.querySelectorAll("[data-uses-field]")) {
     const used = uses.has(field.dataset.usesField);
     field.hidden = !used;
@@ -219,8 +221,8 @@ document.addEventListener("htmx:afterSettle", (event) => {
 });
 document.addEventListener("htmx:afterRequest", (event) => {
   const { elt, xhr, successful } = event.detail;
-  if (elt === form) {
-    showErrors();
+  if (elt === form) showErrors();
+  if (elt === form || elt.matches?.("[data-describe]")) {
     if (successful && !wide.matches) document.getElementById("requests").scrollIntoView({ block: "start" });
   }
   if (elt.matches?.("[data-source-file]")) form.querySelector("[data-source]").removeAttribute("data-busy");
