@@ -243,7 +243,7 @@ MULTIMODAL_REFUSALS: list[tuple[str, Callable[[Path], object]]] = [
     (r"lacks mosaic\.safetensors", lambda folder: (folder / "mosaic.safetensors").unlink()),
     ('"temperature" is not a number', lambda f: change(f / "generation_config.json", temperature="hot")),
     ("The temperature is 9.0; use 0 to 5", lambda f: change(f / "generation_config.json", temperature=9)),
-    ("mosaic of version 2, and this Tessera reads 1", lambda folder: change(folder / "mosaic.json", version=2)),
+    ("mosaic of version 3, and this Tessera reads 2", lambda folder: change(folder / "mosaic.json", version=3)),
     ('"tile" is not a whole number', lambda folder: change(folder / "mosaic.json", tile=[4])),
     ("does not say tile, rows and columns", lambda folder: change(folder / "mosaic.json", rows=None)),
     ("would draw 36x32", lambda folder: change(folder / "mosaic.json", columns=9)),

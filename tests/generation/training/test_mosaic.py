@@ -8,6 +8,7 @@ from random import Random
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from generation.engines.mosaic import Mosaic, MosaicError
 from generation.training.multimodal.codebook import Codebook
@@ -64,12 +65,24 @@ def test_codes_out_of_place_are_refused(codebook: Codebook) -> None:
 def test_a_folder_that_does_not_fit_together_is_refused(codebook: Codebook, tmp_path: Path) -> None:
     codebook.mosaic.save(tmp_path)
     layout = json.loads((tmp_path / "mosaic.json").read_text())
-    (tmp_path / "mosaic.json").write_text(json.dumps({**layout, "version": 2}))
+    (tmp_path / "mosaic.json").write_text(json.dumps({**layout, "version": 3}))
     with pytest.raises(MosaicError, match="version"):
         Mosaic.load(tmp_path)
     (tmp_path / "mosaic.json").write_text(json.dumps({**layout, "grounds": ["white"]}))
     with pytest.raises(MosaicError, match="layout"):
         Mosaic.load(tmp_path)
+    codebook.mosaic.save(tmp_path)
+    tables = load_file(tmp_path / "mosaic.safetensors")
+    save_file({**tables, "colours": tables["colours"][1:].copy()}, tmp_path / "mosaic.safetensors")
+    with pytest.raises(MosaicError, match="layout"):
+        Mosaic.load(tmp_path)
+
+
+def test_only_colours_that_can_be_seen_are_kept(codebook: Codebook, tmp_path: Path) -> None:
+    codebook.mosaic.save(tmp_path)
+    again = Mosaic.load(tmp_path)
+    assert np.array_equal(again.tiles, codebook.mosaic.tiles)
+    assert len(load_file(tmp_path / "mosaic.safetensors")["colours"]) == (codebook.mosaic.tiles[..., 3] > 0).sum()
 
 
 def test_appending_a_noun_leaves_the_codes_before_it(tiny_world: World) -> None:
