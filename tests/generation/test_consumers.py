@@ -19,7 +19,6 @@ from generation.events import Frame, TextEvent
 from generation.inbound import BURST
 from generation.models import Checkpoint, GenerationRequest, Project
 from generation.outbox import CREDIT
-from generation.services.transitions import request_words
 from generation.sessions import SOCKETS_LIMIT
 from tests.generation.sockets import Page, cookie_of, enter, until
 
@@ -385,20 +384,3 @@ async def test_a_broken_frame_is_dropped(
     await sync_to_async(push)(alice.pk, message)
     await show(alice, replace(fragment(running, 0), step=3))
     assert len(await page.frames()) == 1
-
-
-async def test_words_go_to_who_asked_and_late_comers_read_what_was_said(
-    alice: User, charlie: User, request_of: Callable[..., GenerationRequest], pages: Opener
-) -> None:
-    running = await sync_to_async(request_of)(alice)
-    page, stranger = await pages(alice), await pages(charlie)
-    words: Any = {"id": str(running.pk), "run": 1, "text": "a cat"}
-    await tell(alice, {"type": "request.words", "words": words})
-    assert (await page.hear_text("request.words"))["words"] == words
-    await stranger.say(type="ping")
-    assert await stranger.hear_text("pong") == {"type": "pong"}
-    await stranger.say(type="resume", request=str(running.pk))
-    assert await stranger.hear_text("error") == {"type": "error", "message": "No such request."}
-    await sync_to_async(request_words)(request=running, answer="a cat on")
-    await page.say(type="resume", request=str(running.pk))
-    assert (await page.hear_text("request.state"))["request"]["answer"] == "a cat on"

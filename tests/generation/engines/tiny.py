@@ -51,21 +51,8 @@ def _tokenizer(longest: int, *, end: bool) -> PreTrainedTokenizerFast:
     )
 
 
-def save_janus(
-    folder: Path,
-    *,
-    image_tokens: int = 64,
-    codes: int = 128,
-    mosaic: Mosaic | None = None,
-    patch: int = 2,
-    looks: bool = False,
-) -> Path:
-    """A JanusForConditionalGeneration of 8 x 8 codes; the real VQ decoder, two stages of it.
-
-    One that looks can edit and describe, and says different things of different pictures.
-    """
-    torch.manual_seed(1)
-    config = JanusConfig(
+def _janus_config(image_tokens: int, codes: int, patch: int, *, looks: bool) -> JanusConfig:
+    return JanusConfig(
         text_config={
             "model_type": "llama",
             "vocab_size": len(SPECIAL + WORDS),
@@ -101,7 +88,23 @@ def save_janus(
         },
         image_token_id=6,
     )
-    network = JanusForConditionalGeneration(config)
+
+
+def save_janus(
+    folder: Path,
+    *,
+    image_tokens: int = 64,
+    codes: int = 128,
+    mosaic: Mosaic | None = None,
+    patch: int = 2,
+    looks: bool = False,
+) -> Path:
+    """A JanusForConditionalGeneration of 8 x 8 codes; the real VQ decoder, two stages of it.
+
+    One that looks can edit and describe, and says different things of different pictures.
+    """
+    torch.manual_seed(1)
+    network = JanusForConditionalGeneration(_janus_config(image_tokens, codes, patch, looks=looks))
     network.generation_config = GenerationConfig(
         bos_token_id=1,
         pad_token_id=0,
