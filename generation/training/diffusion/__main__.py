@@ -8,11 +8,10 @@ from pathlib import Path
 
 import torch
 
-from generation.training.contact_sheet import random_scenes, sheet
 from generation.training.diffusion import autoencoder, denoiser, look
 from generation.training.diffusion.export import STARTER, export
 from generation.training.diffusion.progress import Budget
-from generation.training.world import World, plain_caption
+from generation.training.world import World
 
 _log = logging.getLogger(__name__)
 
@@ -52,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _look(world: World, folder: Path, scenes: int) -> None:
     pipe = look.load(folder)
-    prompts = [plain_caption(scene) for scene in random_scenes(world)]
-    page = sheet(look.paint(pipe, prompts), prompts)
-    page.quantize(160).save(folder / "contact-sheet.png", optimize=True)  # a palette: a third of the bytes
+    look.write_sheet(pipe, world, folder)
     for pair in (False, True):
         _log.info("%s: %s", "pairs" if pair else "single objects", look.score(pipe, world, scenes, pair=pair))
 

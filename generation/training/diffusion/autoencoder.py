@@ -23,6 +23,7 @@ from generation.training.diffusion.progress import (
     SAVE_SECONDS,
     Average,
     Budget,
+    Curve,
     Setting,
     checkpoint_path,
     load,
@@ -90,7 +91,8 @@ class Run:
         self.optimizer: Muon = muon_for([self.network], RATE, PLAIN)
         self.average = Average(self.network, keep=0.998)
         self.step = 0
-        self.curve: list[tuple[int, float]] = []
+        self.packed = 0  # where the decoder alone went on
+        self.curve = Curve()
 
     def state(self) -> dict[str, Any]:
         return {
@@ -99,7 +101,8 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "decoder_only": self.decoder_only,
             "step": self.step,
-            "curve": self.curve,
+            "packed": self.packed,
+            "curve": self.curve.points,
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -108,7 +111,8 @@ class Run:
         self.average.weights = state["averages"][STAGE]
         if state["optimizer"] and state["decoder_only"] == self.decoder_only:
             self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.curve = state["step"], [tuple(point) for point in state["curve"]]
+        self.packed = state.get("packed", 0) if state["decoder_only"] else state["step"]
+        self.step, self.curve = state["step"], Curve(state["curve"])
 
     def advance(self, world: World, budget: Budget) -> float:
         """One step; returns the mean absolute error (pixels in -1..1)."""
@@ -123,6 +127,7 @@ class Run:
         self.average.update(self.network, self.step)
         self.step += 1
         budget.taken += 1
+        self.curve.add(self.step, float(error))
         return float(error)
 
 
@@ -141,13 +146,11 @@ def train(world: World, budget: Budget, *, resume: bool, decoder_only: bool = Fa
     run, path = Run(decoder_only=decoder_only), checkpoint_path(STAGE)
     if resume and path.exists():
         run.resume(load(path))
-    saved, recent = time.monotonic(), []
+    saved = time.monotonic()
     while budget.spent < 1:
-        recent.append(run.advance(world, budget))
-        if len(recent) == 50:
-            run.curve.append((run.step, sum(recent) / len(recent)))
-            _log.info("step %d  error %.4f  spent %.0f %%", *run.curve[-1], 100 * budget.spent)
-            recent.clear()
+        run.advance(world, budget)
+        if run.curve.ends_at(run.step):
+            _log.info("step %d  error %.4f  spent %.0f %%", *run.curve.points[-1], 100 * budget.spent)
         if time.monotonic() - saved > SAVE_SECONDS:
             save(path, run.state())
             saved = time.monotonic()

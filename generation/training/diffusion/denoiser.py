@@ -26,6 +26,7 @@ from generation.training.diffusion.progress import (
     SAVE_SECONDS,
     Average,
     Budget,
+    Curve,
     Setting,
     checkpoint_path,
     load,
@@ -101,7 +102,7 @@ class Run:
         self.averages = {name: Average(network, keep=0.998) for name, network in self.networks.items()}
         self.alphas = networks.scheduler().alphas_cumprod
         self.step = 0
-        self.curve: list[tuple[int, float]] = []
+        self.curve = Curve()
 
     def state(self) -> dict[str, Any]:
         return {
@@ -109,7 +110,7 @@ class Run:
             "averages": {name: average.weights for name, average in self.averages.items()},
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
-            "curve": self.curve,
+            "curve": self.curve.points,
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -117,7 +118,7 @@ class Run:
             network.load_state_dict(state["networks"][name])
             self.averages[name].weights = state["averages"][name]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.curve = state["step"], [tuple(point) for point in state["curve"]]
+        self.step, self.curve = state["step"], Curve(state["curve"])
 
     def advance(self, pool: Pool, budget: Budget) -> float:
         """One step; returns its loss."""
@@ -137,6 +138,7 @@ class Run:
             self.averages[name].update(network, self.step)
         self.step += 1
         budget.taken += 1
+        self.curve.add(self.step, float(loss.detach()))
         return float(loss.detach())
 
     def loss(self, latents: Tensor, texts: list[str], rng: Random) -> Tensor:
@@ -171,13 +173,11 @@ def train(world: World, budget: Budget, *, resume: bool) -> Run:
     network, mark = settled_autoencoder(world)
     pool, pool_path = Pool(world, network), path.with_name("latents.pt")
     pool.load(pool_path, mark, known_nouns(world.names, run.step))
-    saved, recent = time.monotonic(), []
+    saved = time.monotonic()
     while budget.spent < 1:
-        recent.append(run.advance(pool, budget))
-        if len(recent) == 50:
-            run.curve.append((run.step, sum(recent) / len(recent)))
-            _log.info("step %d  loss %.4f  spent %.0f %%", *run.curve[-1], 100 * budget.spent)
-            recent.clear()
+        run.advance(pool, budget)
+        if run.curve.ends_at(run.step):
+            _log.info("step %d  loss %.4f  spent %.0f %%", *run.curve.points[-1], 100 * budget.spent)
         if time.monotonic() - saved > SAVE_SECONDS:
             save(path, run.state())
             pool.save(pool_path, mark)

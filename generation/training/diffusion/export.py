@@ -22,7 +22,7 @@ from generation.training.world import CANVAS, World
 
 STARTER = Path(__file__).resolve().parents[2] / "starter" / "diffusion"
 STEPS, GUIDANCE = 10, 2.0
-KEPT = ("README.md", "contact-sheet.png")  # written by people or by `look`, not by an export
+CARD, SHEET = "README.md", "contact-sheet.png"
 
 
 def preview_map(network: AutoencoderKL, world: World, count: int = 40, setting: Setting = OURS) -> dict[str, Any]:
@@ -59,22 +59,27 @@ def pipeline(network: AutoencoderKL, state: dict[str, Any], setting: Setting = O
 
 
 def export(world: World, folder: Path = STARTER, setting: Setting = OURS) -> Path:
-    """Write the folder in half precision on disk; it loads in single precision where nothing else is asked."""
-    network, _ = settled_autoencoder(world, setting)
-    pipe = pipeline(network, load(setting.checkpoint(STAGE)), setting)
+    """Put the folder in its place. The card and the sheet that are there stay."""
     part = draft_of(folder)
-    pipe.to(torch.float16).save_pretrained(part, safe_serialization=True)
-    _read_in_single_precision(part / "text_encoder" / "config.json")
-    (part / "preview.json").write_text(
-        json.dumps(preview_map(network.float(), world, setting=setting), indent=1) + "\n"
-    )
-    defaults = {"steps": STEPS, "guidance": GUIDANCE}
-    (part / "tessera.json").write_text(json.dumps({"defaults": defaults}, indent=1) + "\n")
-    for name in KEPT:
+    write(world, part, setting)
+    for name in (CARD, SHEET):
         if (folder / name).exists():
             shutil.copy2(folder / name, part / name)
     replace_folder(part, folder)
     return folder
+
+
+def write(world: World, folder: Path, setting: Setting = OURS) -> None:
+    """In half precision on disk; it loads in single precision where nothing else is asked."""
+    network, _ = settled_autoencoder(world, setting)
+    pipe = pipeline(network, load(setting.checkpoint(STAGE)), setting)
+    pipe.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    _read_in_single_precision(folder / "text_encoder" / "config.json")
+    (folder / "preview.json").write_text(
+        json.dumps(preview_map(network.float(), world, setting=setting), indent=1) + "\n"
+    )
+    defaults = {"steps": STEPS, "guidance": GUIDANCE}
+    (folder / "tessera.json").write_text(json.dumps({"defaults": defaults}, indent=1) + "\n")
 
 
 def _read_in_single_precision(config: Path) -> None:

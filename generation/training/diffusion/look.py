@@ -14,8 +14,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from generation.training.diffusion.export import GUIDANCE, STEPS
+from generation.training.contact_sheet import random_scenes, sheet
+from generation.training.diffusion.export import GUIDANCE, SHEET, STEPS
 from generation.training.world import Scene, World, judge, plain_caption
+
+AT_ONCE = 16  # pictures
+COLOURS = 160  # of the sheet's palette, which takes a third of the bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,19 @@ def load(folder: Path) -> StableDiffusionPipeline:
 def paint(pipe: StableDiffusionPipeline, prompts: Sequence[str], seed: int = 0, **options: Any) -> list[Image.Image]:
     """One picture a prompt; each has its own generator, so the company it is drawn in does not matter."""
     wanted = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, **options}
-    dice = [torch.Generator().manual_seed(seed + number) for number in range(len(prompts))]
-    pictures: list[Image.Image] = pipe(list(prompts), generator=dice, **wanted).images
+    pictures: list[Image.Image] = []
+    for start in range(0, len(prompts), AT_ONCE):
+        some = list(prompts[start : start + AT_ONCE])
+        dice = [torch.Generator().manual_seed(seed + start + number) for number in range(len(some))]
+        pictures += pipe(some, generator=dice, **wanted).images
     return pictures
+
+
+def write_sheet(pipe: StableDiffusionPipeline, world: World, folder: Path) -> int:
+    """Held-out scenes by lot, first try each; returns how many."""
+    prompts = [plain_caption(scene) for scene in random_scenes(world)]
+    sheet(paint(pipe, prompts), prompts).quantize(COLOURS).save(folder / SHEET, optimize=True)
+    return len(prompts)
 
 
 def score(pipe: StableDiffusionPipeline, world: World, count: int, *, pair: bool, **options: Any) -> Score:

@@ -7,7 +7,7 @@ Must not know what is being trained.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -23,6 +23,7 @@ SEED = 20261123
 WARM_UP = 40  # steps
 DECAY = 0.3  # the last share of a run, in which the rate falls to zero: the next run simply warms up again
 SAVE_SECONDS = 90.0
+CURVE_FIRST, CURVE_STEPS = 5, 50  # steps of a point of the curve: at first, and at the most
 _log = logging.getLogger(__name__)
 
 
@@ -73,6 +74,25 @@ class Budget:
     def rate(self, highest: float) -> float:
         left = max(0.0, 1 - self.spent)
         return highest * min(1.0, (self.taken + 1) / WARM_UP) * min(1.0, left / DECAY)
+
+
+class Curve:
+    """Mean losses on the way; points are dense at first, where most is learned, so a short run has some too."""
+
+    def __init__(self, points: Iterable[Sequence[Any]] = ()) -> None:
+        self.points: list[tuple[int, float]] = [(step, loss) for step, loss in points]
+        self._recent: list[float] = []
+
+    def add(self, step: int, loss: float) -> None:
+        """One step's."""
+        self._recent.append(loss)
+        if len(self._recent) >= max(CURVE_FIRST, min(CURVE_STEPS, step // 4)):
+            self.points.append((step, sum(self._recent) / len(self._recent)))
+            self._recent.clear()
+
+    def ends_at(self, step: int) -> bool:
+        """Whether this step made a point."""
+        return bool(self.points) and self.points[-1][0] == step
 
 
 class Average:

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 from generation.training.diffusion import autoencoder, denoiser, latents, look, networks, progress
 from generation.training.diffusion.export import STARTER, export
 from generation.training.diffusion.latents import Pool
-from generation.training.diffusion.progress import Budget, checkpoint_path, draw, load
+from generation.training.diffusion.progress import Budget, Curve, checkpoint_path, draw, load
 from generation.training.world import World, held_out, plain_caption
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -155,3 +155,25 @@ def test_nouns_are_met_few_at_first_and_all_in_the_end() -> None:
     few, more = denoiser.known_nouns(names, 0), denoiser.known_nouns(names, 50)
     assert len(few) == denoiser.NOUNS_FROM
     assert few < more < denoiser.known_nouns(names, 10_000) == frozenset(names)
+
+
+def test_an_export_keeps_the_card_and_the_sheet_that_people_wrote(
+    tmp_path: Path, tiny_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "starter"
+    folder.mkdir()
+    for name in ("README.md", "contact-sheet.png", "stale.txt"):
+        (folder / name).write_text(name)
+    monkeypatch.setattr("generation.training.diffusion.export.write", lambda _world, part, _setting: part.mkdir())
+    export(tiny_world, folder)
+    assert {file.name for file in folder.iterdir()} == {"README.md", "contact-sheet.png"}
+
+
+def test_the_curve_is_dense_at_first() -> None:
+    curve = Curve()
+    for step in range(1, 401):
+        curve.add(step, float(step))
+    assert [step for step, _ in curve.points[:4]] == [5, 10, 15, 20]
+    assert curve.points[-1][0] - curve.points[-2][0] == 50
+    assert curve.points[0][1] == 3.0
+    assert curve.ends_at(5) is False and Curve(curve.points).ends_at(curve.points[-1][0])
