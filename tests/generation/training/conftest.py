@@ -18,10 +18,14 @@ DRAWINGS = (
 )
 
 
-@pytest.fixture(scope="session")
-def tiny_world() -> World:
+def build_tiny_world() -> World:
     nouns = NOUNS[: len(DRAWINGS)]
     return World.from_bodies(nouns, {noun.icon: body for noun, body in zip(nouns, DRAWINGS, strict=True)})
+
+
+@pytest.fixture(scope="session")
+def tiny_world() -> World:
+    return build_tiny_world()
 
 
 @pytest.fixture

@@ -2,42 +2,61 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from generation.training import __main__ as door
-from generation.training import course
-from generation.training.multimodal import architecture
-from generation.training.multimodal import course as multimodal
-from generation.training.world import NOUNS, World
-from tests.generation.training.conftest import DRAWINGS
+from generation.training import contact_sheet, course
+from generation.training.world import Scene, World
+from tests.generation.training.conftest import build_tiny_world
+
+SHOWN = 2  # pictures of the contact sheet, of each kind
 
 
-def tiny_world(_: Path) -> World:
-    nouns = NOUNS[: len(DRAWINGS)]
-    return World.from_bodies(nouns, {noun.icon: body for noun, body in zip(nouns, DRAWINGS, strict=True)})
+def few_scenes(world: World) -> list[Scene]:
+    return contact_sheet.random_scenes(world, 2 * SHOWN)
 
 
-def shrink() -> None:
-    """A quarter of the width, smaller batches, and a checkpoint after every step."""
-    from generation.training import contact_sheet
-    from generation.training.diffusion import course as diffusion
-    from generation.training.diffusion import denoiser, latents, progress
-
-    for name, value in (("WIDTH", 64), ("LAYERS", 2), ("HEADS", 2), ("INNER", 128), ("HEAD_CELL", 16)):
-        setattr(architecture, name, value)
-    denoiser.BATCH = denoiser.FIRST_POOL = denoiser.FRESH = denoiser.WHITE_SCENES = latents.LARGEST = 8
-    progress.WARM_UP = 4
-    diffusion.PICTURES = contact_sheet.PICTURES = 2
-    multimodal.SEEN_AT_ONCE = multimodal.BATCH = 8
+def shrink(starter: str) -> None:
+    """One thread, small batches, no long warming up, and a checkpoint after every step."""
+    {"diffusion": shrink_diffusion, "multimodal": shrink_multimodal}[starter]()
     course.SHORTEST_SAVE_SECONDS = course.SAVE_SECONDS = course.TELL_SECONDS = 0.0
-    door.build_world = tiny_world
+    door.build_world = lambda _: build_tiny_world()
     torch.set_num_threads(1)
 
 
+def shrink_diffusion() -> None:
+    """A narrow denoiser."""
+    from diffusers import UNet2DConditionModel
+
+    from generation.training.diffusion import course as diffusion
+    from generation.training.diffusion import denoiser, latents, look, networks, progress
+
+    narrow = {**networks.denoiser().config, "block_out_channels": (16, 32, 32, 32)}
+    networks.denoiser = lambda: UNet2DConditionModel.from_config(narrow)
+    denoiser.BATCH = denoiser.FIRST_POOL = denoiser.FRESH = denoiser.WHITE_SCENES = latents.LARGEST = 8
+    progress.WARM_UP = 4
+    diffusion.FEWEST_JUDGED = 2
+    look.random_scenes = few_scenes
+
+
+def shrink_multimodal() -> None:
+    """A quarter of the width, two layers and heads."""
+    from generation.training.multimodal import architecture, export
+    from generation.training.multimodal import course as multimodal
+
+    for name, value in (("WIDTH", 64), ("LAYERS", 2), ("INNER", 128), ("HEAD_CELL", 16)):
+        setattr(architecture, name, value)
+    whole = multimodal.rate_share
+    multimodal.rate_share = lambda plan, step, gone: whole(replace(plan, warm_steps=4), step, gone)
+    multimodal.SEEN_AT_ONCE = multimodal.BATCH = 8
+    export.random_scenes = few_scenes
+
+
 if __name__ == "__main__":
-    shrink()
+    shrink(sys.argv[1])
     if pid := os.environ.get("TELL_PID"):
         Path(pid).write_text(str(os.getpid()))
     sys.exit(door.main())

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from django.core.management import CommandError, call_command
+from PIL import Image
 from transformers import AutoTokenizer, JanusForConditionalGeneration
 
 from generation.engines.mosaic import Mosaic
@@ -21,13 +22,22 @@ from generation.training import preparing
 from generation.training.diffusion import look
 from generation.training.errors import TrainingError, is_full
 from generation.training.multimodal.batches import prompt_tokens
+from generation.training.multimodal.describing import describe
 from generation.training.multimodal.drawing import draw
+from generation.training.multimodal.heads import ALL
+from generation.training.multimodal.looking import instruction_tokens, stack_pictures
 from generation.training.reports import Report
 from generation.training.state import State
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = (sys.executable, "-m", "tests.generation.training.small_door")
-STEPS = {"diffusion": 12, "multimodal": 10}
+STEPS = {"diffusion": 36, "multimodal": 16}
+# Each stage's mean loss of the last 10 steps, in shares of that of the first 5. Not the decoder's: it goes on from what
+# the autoencoder has learned, and so few steps more are lost in what the pictures by lot make of it.
+FALLS = {
+    "diffusion": {"autoencoder": 0.85, "denoiser": 0.9},
+    "multimodal": {"draw": 0.7, "see": 0.8, "follow": 0.85},
+}
 
 
 @pytest.fixture
@@ -68,7 +78,7 @@ def test_it_learns_goes_on_after_a_kill_and_leaves_a_folder_that_draws(
 ) -> None:
     folder, output = tmp_path / f"{starter}-starter", tmp_path / "out"
     middle = {"diffusion": "denoiser", "multimodal": "see"}[starter]
-    wish = {"steps": STEPS[starter], "threads": 1, "folder": str(tmp_path), "output": str(output)}
+    wish = {"steps": STEPS[starter], "minutes": 1.0, "threads": 1, "folder": str(tmp_path), "output": str(output)}
 
     def in_the_middle() -> bool:
         return (folder / "course.json").exists() and state_of(tmp_path, starter).of(middle).steps >= 2
@@ -87,9 +97,15 @@ def test_it_learns_goes_on_after_a_kill_and_leaves_a_folder_that_draws(
     assert len(after.stages) == 3 and all(stage.done for stage in after.stages.values())
     assert all(stage.steps == STEPS[starter] for stage in after.stages.values())
     assert first in after.stages.values(), "what was done is not done again"
-    fell = [name for name, stage in after.stages.items() if stage.loss < stage.first]
-    assert len(fell) >= 2, after.stages
+    for name, share in FALLS[starter].items():
+        stage = after.stages[name]
+        assert stage.loss < share * stage.first, (name, stage)
     {"diffusion": paint_with_stock, "multimodal": draw_with_stock}[starter](output)
+    card = (output / "README.md").read_text()
+    assert card.startswith("---\nlicense: ") and "Copyright (c) Microsoft Corporation" in card
+    assert "| one object | " in card and "## Learning curve" in card
+    with Image.open(output / "contact-sheet.png") as sheet:
+        assert sheet.width > 8 * 128
 
 
 def paint_with_stock(output: Path) -> None:
@@ -98,13 +114,17 @@ def paint_with_stock(output: Path) -> None:
 
 def draw_with_stock(output: Path) -> None:
     text = json.loads((output / "config.json").read_text())["text_config"]
-    if text["hidden_size"] % text["num_attention_heads"]:
-        pytest.xfail("transformers refuses a width that is no multiple of the heads, which following adds to")
+    assert text["num_attention_heads"] == ALL and text["hidden_size"] % ALL == 0
     model = JanusForConditionalGeneration.from_pretrained(output, dtype=torch.float32, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(output, local_files_only=True)
     mosaic = Mosaic.load(output)
     codes = draw(model, mosaic, [prompt_tokens(tokenizer, "dog on blue")])
-    assert mosaic.decode(codes[0].tolist()).shape == (128, 128, 3)
+    picture = mosaic.decode(codes[0].tolist())
+    assert picture.shape == (128, 128, 3)
+    shown = stack_pictures([picture])
+    edited = draw(model, mosaic, [instruction_tokens(tokenizer, "remove the dog")], pictures=shown)
+    assert mosaic.decode(edited[0].tolist()).shape == (128, 128, 3)
+    assert len(describe(model, tokenizer, shown)) == 1
 
 
 @pytest.fixture
@@ -141,7 +161,7 @@ def test_without_its_command_it_saves_and_ends_and_a_full_disk_is_a_sentence(
     assert torch.load(checkpoint, weights_only=True)["step"] == steps
     assert not checkpoint.with_suffix(".part").is_symlink()
 
-    with pytest.raises(CommandError, match="holds a training already") as caught:
+    with pytest.raises(CommandError, match="holds a training that was begun before") as caught:
         call_command("train_starter", "multimodal", folder=str(tmp_path))
     assert caught.value.returncode == 2
 
