@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import mean, median
+from statistics import median
 from typing import Literal
 
 from generation.engines.params import Family
@@ -53,11 +53,14 @@ def cells(family: Family, found: Measured) -> dict[Row, Cell]:
 
 
 def understanding(found: Measured) -> tuple[float, int]:
-    """The mean of the shares it has, and of how many. An edit by image to image follows no instruction: not counted."""
+    """The mean of all five shares, and how many of them it can do at all: what it cannot counts as nothing right.
+
+    An edit by image to image follows no instruction: that counts as cannot.
+    """
     values = figures(found)
     rows = [row for row in SHARES if row != "edit" or found.ways.get("edit") == "edit"]
     shares = [value for row in rows if (value := values[row]) is not None]
-    return (mean(shares) if shares else 0.0), len(shares)
+    return sum(shares) / len(SHARES), len(shares)
 
 
 def share(outcomes: list[Outcome], wanted: Callable[[Outcome], bool]) -> float | None:

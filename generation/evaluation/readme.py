@@ -6,13 +6,13 @@ from statistics import median
 
 from generation.engines.params import Family
 from generation.evaluation.asking import Measured
-from generation.evaluation.bars import FAMILIES, understanding
+from generation.evaluation.bars import FAMILIES, SHARES, understanding
 from generation.evaluation.report import Report, busy, percent
 
 BEGIN, END = "<!-- evaluate_starters -->", "<!-- /evaluate_starters -->"
 COLUMNS = ("family", "inference time", "best for", "understanding", "size")
 BEST_FOR: dict[Family, str] = {
-    "multimodal": "knowing what belongs where",
+    "multimodal": "following instructions, saying what is where",
     "diffusion": "quick iteration, image to image",
 }
 MEGABYTE = 1_000_000
@@ -42,7 +42,7 @@ def write_readme(file: Path, report: Report) -> None:
 def _row(family: Family, found: Measured) -> list[str]:
     score, tasks = understanding(found)
     time = f"{median(found.seconds):.2f} s a picture, first fragment after {median(found.first_seconds):.2f} s"
-    known = "; ".join([f"{percent(score)} over {tasks} tasks", *_cannot(found)])
+    known = "; ".join([f"{percent(score)}, {tasks} of {len(SHARES)} tasks", *_cannot(found)])
     return [family, time, BEST_FOR[family], known, f"{found.size_on_disk / MEGABYTE:.0f} MB"]
 
 
@@ -56,7 +56,7 @@ def _meaning(report: Report) -> str:
     return (
         "The two starters, not their families at large. Understanding is the plain mean of the shares that came out "
         "right of: one object,\nbackground colour, two objects in their places, describing, editing by instruction; "
-        f"what a starter cannot do is left out and named.\n{report.prompts} prompts a task, none seen in training, "
+        f"what a starter cannot do counts as nothing right.\n{report.prompts} prompts a task, none seen in training, "
         f"seed {report.seed}. Times are medians, warm, on {devices} with {report.threads} threads. Made by\n"
         "`manage.py evaluate_starters --write-readme`."
     ) + ("" if report.load is None else f" {busy(report.load)}")
