@@ -13,6 +13,7 @@ from generation.engines.errors import CheckpointError, InvalidParamsError
 from generation.engines.mosaic import LAYOUT_FILE, TABLES_FILE
 from generation.engines.mosaic import VERSION as MOSAIC_VERSION
 from generation.engines.params import (
+    ABLE_TO,
     LIMITS,
     MAX_EDGE,
     MIN_EDGE,
@@ -80,9 +81,8 @@ def inspect_checkpoint(path: str | Path) -> CheckpointFacts:
 def require_drawable(facts: CheckpointFacts, params: GenerationParams) -> None:
     """Raises InvalidParamsError when this checkpoint cannot do what is asked, saying what it can."""
     if params.capability not in facts.capabilities:
-        raise InvalidParamsError(
-            f"This checkpoint cannot do {params.capability}; it can {', '.join(facts.capabilities)}."
-        )
+        able = ", ".join(ABLE_TO[capability] for capability in facts.capabilities)
+        raise InvalidParamsError(f"This checkpoint cannot {ABLE_TO[params.capability]}; it can {able}.")
     if params.capability != "describe" and (params.width, params.height) not in facts.sizes:
         known = ", ".join(f"{width}x{height}" for width, height in facts.sizes)
         raise InvalidParamsError(f"This checkpoint cannot draw {params.width}x{params.height}; it can draw {known}.")

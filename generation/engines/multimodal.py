@@ -198,9 +198,10 @@ def _require_fit(
         raise CheckpointError(f"{name} has a mosaic of {most} codes for a network of {codes}.", hint=AGAIN)
     looks = facts.capabilities != ("text_to_image",)
     seen = places_of(network.config) if looks else 0
-    if decoder.tokens + seen + SHORTEST > positions:
+    answer = max(decoder.tokens, LONGEST_ANSWER) if "describe" in facts.capabilities else decoder.tokens
+    if answer + seen + SHORTEST > positions:
         raise CheckpointError(
-            f"{name} cannot hold a picture: {decoder.tokens} codes"
+            f"{name} cannot hold a picture: {answer} codes or words"
             + (f", {seen} places of a picture to look at" if looks else "")
             + f" and a prompt need more than {positions} positions.",
             hint=AGAIN,

@@ -10,6 +10,13 @@ Capability = Literal["text_to_image", "image_to_image", "inpaint", "edit", "desc
 Family = Literal["diffusion", "multimodal"]
 
 NEEDS_SOURCE: tuple[Capability, ...] = ("image_to_image", "edit", "describe")
+ABLE_TO: dict[Capability, str] = {  # for sentences: "it can ...", "it cannot ..."
+    "text_to_image": "draw from words alone",
+    "image_to_image": "start from a picture",
+    "inpaint": "repaint a part of a picture",
+    "edit": "edit a picture by instruction",
+    "describe": "describe pictures",
+}
 QUESTION = "describe the picture"  # what a describe wish without words asks
 
 PROMPT_LIMIT = 4000  # characters

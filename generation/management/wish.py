@@ -27,6 +27,7 @@ from generation.services.checkpoints import STARTER_LIST, STARTERS
 WRONG_WISH = 2  # exit code, as argparse's own
 MEGABYTE = 1024 * 1024
 SUFFIX = ".png"
+PICTURE = "picture.png"
 DEFAULTS = {False: "starter-diffusion", True: "starter-multimodal"}  # checkpoints, by whether a picture is described
 # options that not every family uses, by the field they fill
 FLAGS = {
@@ -36,6 +37,8 @@ FLAGS = {
     "temperature": "temperature",
     "strength": "strength",
 }
+# options that a description has no use for
+DRAWING = (*FLAGS.values(), "seed", "width", "height", "output", "fragments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def read_wish(options: dict[str, Any]) -> CommandWish:
         require_drawable(facts, params)
     except EngineError as error:
         raise CommandError(f"{error.message} {error.hint}".strip(), returncode=WRONG_WISH) from error
-    wish = CommandWish(spec, facts, params, Path(options["output"]))
+    wish = CommandWish(spec, facts, params, Path(PICTURE if options["output"] is None else options["output"]))
     if params.capability == "describe":
         return wish  # nothing is written
     _check_output(wish.output)
@@ -109,15 +112,21 @@ def _registered(name: str) -> Path | None:
 
 def _refuse_unused(options: dict[str, Any], spec: CheckpointSpec) -> None:
     """An option that changes nothing would be a lie in the recipe."""
-    used = () if options["describe"] else USED.get(spec.family, ())
+    if options["describe"]:
+        return _refuse_drawing(options)
+    used = USED.get(spec.family, ())
     for name, flag in FLAGS.items():
         if options[flag] not in (None, "") and name not in used:
             known = ", ".join(f"--{FLAGS[name]}" for name in used)
-            if options["describe"]:
-                raise InvalidParamsError(f"A description does not use --{flag}.", hint="Leave it out.")
             raise InvalidParamsError(f"{spec.name} does not use --{flag}.", hint=f"It uses {known}.")
     if options["strength"] is not None and options["image"] is None:
         raise InvalidParamsError("--strength needs a picture to begin from.", hint="Give it with --image.")
+
+
+def _refuse_drawing(options: dict[str, Any]) -> None:
+    for name in DRAWING:
+        if options[name] not in (None, ""):
+            raise InvalidParamsError(f"A description does not use --{name}.", hint="Leave it out.")
 
 
 def _check_output(file: Path) -> None:

@@ -16,6 +16,7 @@ from core.errors import NotAllowedError, TesseraError
 from generation import permissions, storage
 from generation.engines.errors import InvalidParamsError
 from generation.engines.params import (
+    ABLE_TO,
     MAX_EDGE,
     MIN_EDGE,
     NEEDS_SOURCE,
@@ -29,11 +30,6 @@ from generation.models import Checkpoint, GenerationRequest, Image, Project, Upl
 
 WHOLE = ("width", "height", "count", "seed", "steps")
 BROKEN = ("guidance", "temperature", "strength")
-CANNOT: dict[Capability, str] = {
-    "text_to_image": "draw from words alone",
-    "image_to_image": "start from a picture",
-    "describe": "describe pictures",
-}
 
 
 class WishRefusedError(TesseraError):
@@ -157,7 +153,7 @@ def _without_drawing(checkpoint: Checkpoint) -> dict[str, Any]:
 def _able(checkpoint: Checkpoint, capability: Capability) -> Capability:
     if capability not in checkpoint.capabilities:
         raise WishRefusedError(
-            f"The checkpoint “{checkpoint}” cannot {CANNOT[capability]}.",
+            f"The checkpoint “{checkpoint}” cannot {ABLE_TO[capability]}.",
             hint="Choose another one.",
             code="capability_missing",
         )

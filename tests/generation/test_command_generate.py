@@ -178,8 +178,8 @@ def test_ctrl_c_cancels_cleanly(tmp_path: Path) -> None:
         ({"image": "/nowhere/cat.png"}, "cannot be read: there is no such file"),
         ({"image": "/dev/zero"}, "cannot be read: it is no ordinary file"),
         ({"image": "/"}, "cannot be read: it is no ordinary file"),
-        ({"image": __file__}, "cannot do image_to_image"),
-        ({"image": __file__, "describe": True}, "cannot do describe; it can text_to_image"),
+        ({"image": __file__}, "cannot start from a picture"),
+        ({"image": __file__, "describe": True}, "cannot describe pictures; it can draw from words alone"),
         ({"describe": True}, "Describe needs a picture"),
         ({"image": __file__, "describe": True, "temperature": 1.0}, "description does not use --temperature"),
         ({"image": __file__, "describe": True, "count": 2}, "described once at a time"),
@@ -265,8 +265,11 @@ def test_who_cannot_edit_or_describe_refuses_and_who_can_gets_the_default(lookin
     with pytest.raises(CommandError, match="prompt is empty"):
         read_wish({**asked, "prompt": ""})
     assert read_wish({**asked, "prompt": "", "describe": True}).params.capability == "describe"
+    for option, value in {"seed": 0, "width": 32, "height": 32, "output": "x.png", "fragments": "seen"}.items():
+        with pytest.raises(CommandError, match=f"A description does not use --{option}. Leave it out."):
+            read_wish({**asked, "describe": True, option: value})
     diffusion = tiny.save_diffusion(tmp_path / "diffusion")
-    with pytest.raises(CommandError, match="cannot do describe") as caught:
+    with pytest.raises(CommandError, match="cannot describe pictures") as caught:
         read_wish(options(checkpoint=str(diffusion), image=str(source), describe=True))
     assert caught.value.returncode == 2
     assert read_wish(options(checkpoint=str(diffusion), image=str(source))).params.capability == "image_to_image"

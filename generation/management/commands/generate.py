@@ -43,7 +43,7 @@ class Command(BaseCommand):
             help="a name, or a folder that holds one; starter-diffusion when left out, to describe starter-multimodal",
         )
         parser.add_argument("--describe", action="store_true", help="tell in words what --image shows, draw nothing")
-        parser.add_argument("--output", default="picture.png", help="PNG file; several pictures become NAME-1.png ...")
+        parser.add_argument("--output", help="PNG file, picture.png when left out; several become NAME-1.png ...")
         parser.add_argument("--fragments", metavar="DIR", help="write each fragment as it comes into this folder")
         parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
         parser.add_argument("--seed", type=int, help="a random one when left out")

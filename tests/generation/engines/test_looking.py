@@ -13,7 +13,7 @@ from generation.engines.base import CancelToken, Engine
 from generation.engines.errors import CanceledError, CheckpointError, InvalidNumbersError, InvalidParamsError
 from generation.engines.fragments import Fragment, Kind, Note, Step, Words
 from generation.engines.mosaic import Mosaic
-from generation.engines.params import QUESTION, GenerationParams
+from generation.engines.params import ABLE_TO, QUESTION, GenerationParams
 from generation.engines.source import open_source
 from generation.training.multimodal.describing import LONGEST_ANSWER, describe
 from generation.training.multimodal.drawing import draw as reference_draw
@@ -165,8 +165,15 @@ def test_what_is_no_picture_is_refused(engine: Engine) -> None:
 def test_who_was_not_trained_for_it_refuses(mosaic_folder: Path) -> None:
     plain = loaded(mosaic_folder, "multimodal")
     for able in ("edit", "describe"):
-        with pytest.raises(InvalidParamsError, match=f"cannot do {able}; it can text_to_image"):
+        with pytest.raises(InvalidParamsError, match=f"cannot {ABLE_TO[able]}; it can draw from words alone."):
             list(plain.generate(wish(png(pictures()[0]), capability=able), CancelToken()))
+
+
+def test_the_longest_answer_must_fit(tmp_path: Path) -> None:
+    small = tiny.mosaic(grid=(4, 4))  # 17 codes: whoever has room for these has none for 64 words
+    folder = tiny.save_looking(tmp_path, small)
+    with pytest.raises(CheckpointError, match="64 codes or words, 64 places .* need more than 107 positions"):
+        loaded(folder, "multimodal")
 
 
 def test_a_checkpoint_that_speaks_in_chats_cannot_claim_it_yet(looking_folder: Path, tmp_path: Path) -> None:

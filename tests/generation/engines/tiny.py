@@ -143,9 +143,9 @@ def _open_eyes(network: JanusForConditionalGeneration) -> None:
     network.lm_head.weight.normal_(std=2.0)
 
 
-def save_looking(folder: Path) -> Path:
+def save_looking(folder: Path, tables: Mosaic | None = None) -> Path:
     """A mosaic whose vision tower sees just the size it draws, 32 x 32: it can edit and describe."""
-    tables = mosaic()
+    tables = tables or mosaic()
     return save_janus(folder, image_tokens=tables.tokens, codes=tables.codes, mosaic=tables, patch=4, looks=True)
 
 
