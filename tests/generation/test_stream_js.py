@@ -189,6 +189,8 @@ def test_words_grow_and_those_of_an_older_run_are_silent(stage: Stage) -> None:
         say(text, 1)
     stage.wait("() => document.querySelector('[data-request-answer]').textContent === 'a cat'")
     assert answer.is_visible()
+    stage.state("queued", run=1, version=5)
+    stage.wait("() => document.querySelector('[data-request-answer]').hidden")
     say("a dog", 2)
     say("a cat on", 1)
     stage.wait("() => document.querySelector('[data-request-answer]').textContent === 'a dog'")

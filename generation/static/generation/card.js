@@ -78,7 +78,7 @@ export class Card {
     this.payload = payload;
     Object.assign(this.element.dataset, { state: payload.state, version: payload.version });
     this.text("[data-request-state]", this.words || payload.state);
-    if (payload.answer) this.text("[data-request-answer]", payload.answer);
+    if (payload.answer || payload.state === "queued") this.text("[data-request-answer]", payload.answer || "");
     this.text("[data-request-position]", payload.state === "queued" ? placeWords(payload.position) : "");
     this.text("[data-request-note]", payload.note || "");
     this.showProgress();
