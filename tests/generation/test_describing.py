@@ -192,8 +192,12 @@ def test_an_edit_says_so_everywhere(alice: User, project: Project, login: Login,
     image = pictures.image(project=project, request=request, prompt="swap them", recipe=recipe)
     for url in ("/", "/history/", f"/requests/{request.pk}/card/"):
         assert "edits a picture" in client.get(url).content.decode(), url
+    assert f'href="/?source={image.pk}"' not in client.get("/").content.decode(), "not before it is drawn"
+    GenerationRequest.objects.update(state="completed")
+    assert f'href="/?source={image.pk}"' in client.get("/").content.decode(), "the next edit begins with its result"
     detail = client.get(f"/images/{image.pk}/").content.decode()
     assert "Instruction" in detail and "changed by this instruction" in detail
+    assert "Copy the instruction" in detail
     remix = client.get(f"/?remix={image.pk}").content.decode()
     assert f'name="source_image" value="{source.pk}"' in remix and "swap them" in remix
 

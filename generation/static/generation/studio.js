@@ -20,6 +20,7 @@ const showUsed = () => {
   const hasPicture = form.querySelector("[data-source-key]") !== null;
   if (!hasPicture) uses.delete("strength");
   prompt.placeholder = hasPicture && uses.has("edit") ? "What shall change?" : "What do you want to see?";
+  form.querySelector("label[for=id_prompt]").textContent = prompt.placeholder;
   for (const field of form.querySelectorAll("[data-uses-field]")) {
     const used = uses.has(field.dataset.usesField);
     field.hidden = !used;
@@ -51,6 +52,7 @@ const summarize = () => {
   const count = form.elements.count.value;
   const words = [chosen()?.dataset.title, form.elements.size.value.replace("x", " × ")];
   if (count > 1) words.push(`${count} pictures`);
+  if (form.querySelector("[data-source-key]:enabled")) words.unshift("With your picture");
   form.querySelector("[data-settings-summary]").textContent = words.filter(Boolean).join(" · ");
 };
 
