@@ -67,8 +67,22 @@ def swapped(scene: Scene) -> Scene:
 def test_an_edit_that_changes_nothing_or_leaves_something_behind_is_wrong(world: World) -> None:
     for trial in make_trials(world, "edit", 28, 1):
         assert trial.source is not None
-        if trial.source not in (trial.scene, trial.scene.reversed()):
-            assert not score_picture(world, trial, world.compose(trial.source)).right, trial
+        assert not score_picture(world, trial, world.compose(trial.source)).right, trial
+
+
+def test_an_object_too_thin_to_be_a_stray_tile_is_left_behind_all_the_same(world: World) -> None:
+    thin = np.zeros((64, 64, 4), dtype=np.uint8)
+    thin[:, 30:33] = 255
+    first, second = world.names[:2]
+    small = world.icons["small"].copy()
+    small[1] = thin
+    drawn = World(world.nouns, {**world.icons, "small": small})
+    source = Scene(first, "gray", second, "left of")
+    trial = Trial("edit", "remove", f"remove {second}", source.without_second(), 1, source)
+    kept, done = (score_picture(drawn, trial, drawn.compose(scene)) for scene in (source, trial.scene))
+    assert kept.exact, "the judge alone forgives it"
+    assert not kept.right and "more as it was" in kept.shown
+    assert done.right
 
 
 def test_a_picture_of_another_size_is_wrong_and_no_crash(world: World) -> None:
