@@ -8,6 +8,7 @@ writes log lines, and SIGINT or SIGTERM stop it. Exit codes as the command's. To
 import argparse
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ COURSES = {
 }
 DATA = "data/training"
 STOPPED = 130  # as a shell reports Ctrl-C
+SEEDS = 2**32  # of torch, numpy and the standard library, numpy takes the fewest
 Tell = Callable[[Report], None]
 _log = logging.getLogger(__name__)
 
@@ -88,8 +90,7 @@ def train(options: argparse.Namespace, tell: Tell, stop: "Stop") -> int:
         tell(Report("note", "Loading torch."))
         family = _load(COURSES[options.starter], options.threads)
         state = begun or State(options.starter, family.SEED if options.seed is None else options.seed, family.MINUTES)
-        state.minutes = options.minutes or state.minutes
-        state.steps = options.steps or state.steps
+        state.take_budget(options.minutes, options.steps)
         stages = family.stages(world, folder, output, state.seed, state.minutes)
         for stage in stages:
             state.of(stage.name)  # in their order
@@ -107,8 +108,10 @@ def train(options: argparse.Namespace, tell: Tell, stop: "Stop") -> int:
 
 def require_agreement(options: argparse.Namespace, begun: State | None) -> None:
     """What was begun keeps its seed; a budget may change."""
-    if any(budget is not None and not budget > 0 for budget in (options.minutes, options.steps)):
-        raise TrainingError("wrong_budget", "Give --minutes and --steps more than nothing.", exit_code=2)
+    if any(budget is not None and not 0 < budget < math.inf for budget in (options.minutes, options.steps)):
+        raise TrainingError("wrong_budget", "Give --minutes and --steps more than nothing, and an end.", exit_code=2)
+    if options.seed is not None and not 0 <= options.seed < SEEDS:
+        raise TrainingError("wrong_seed", f"Give a --seed from 0 to {SEEDS - 1}.", exit_code=2)
     if begun is not None and options.seed not in (None, begun.seed):
         message = f"This training was begun with --seed {begun.seed}."
         raise TrainingError("other_seed", message, hint="Leave --seed out, or choose another --folder.", exit_code=2)

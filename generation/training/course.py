@@ -64,7 +64,12 @@ class Course:
     _told: float = field(default=0.0, init=False)
 
     def run(self, *, resume: bool) -> bool:
-        """Whether it came to the end; False when it was stopped. Raises TrainingError."""
+        """Whether it came to the end; False when it was stopped. Raises TrainingError.
+
+        The state is there before any stage leaves a thing: who is killed before the first checkpoint can resume too.
+        """
+        with self._in_words():
+            self.state.save(self.folder)
         for stage in self.stages:
             if self.state.of(stage.name).done:
                 continue

@@ -38,6 +38,13 @@ class State:
         """Its progress, none at first."""
         return self.stages.setdefault(stage, Progress())
 
+    def take_budget(self, minutes: float | None, steps: int | None) -> None:
+        """A new one takes the place of the old one, so that minutes count again after a trial by steps."""
+        if minutes is not None or steps is not None:
+            self.steps = steps
+        if minutes is not None:
+            self.minutes = minutes
+
     def save(self, folder: Path) -> None:
         """All of it or nothing."""
         draft = folder / f"{FILE}.part"

@@ -4,6 +4,7 @@ Only reads arguments, shows progress and says how to go on. The import contracts
 so the trainer is a child process, see `generation.management.trainer`.
 """
 
+import math
 import os
 import shlex
 from argparse import ArgumentParser
@@ -55,8 +56,8 @@ class Command(BaseCommand):
 def check(options: dict[str, Any]) -> None:
     """What can be said before a process is started."""
     for name in ("minutes", "steps"):
-        if options[name] is not None and not options[name] > 0:
-            raise CommandError(f"--{name} must be more than nothing.", returncode=2)
+        if options[name] is not None and not 0 < options[name] < math.inf:
+            raise CommandError(f"--{name} must be more than nothing, and have an end.", returncode=2)
     if options["threads"] < 0:
         raise CommandError("--threads must not be negative.", returncode=2)
 
