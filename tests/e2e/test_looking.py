@@ -73,6 +73,12 @@ def test_describe_and_edit(enter: Enter, folder: Path) -> None:
     expect(page.get_by_text("the prompt says what shall change")).to_be_visible()
     page.locator("#id_source_file").set_input_files({"name": "cat.png", "mimeType": "image/png", "buffer": picture})
     expect(page.get_by_placeholder("What shall change?")).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.locator("[data-settings-summary]")).to_have_text(re.compile("With your picture"))
+    assert page.locator(".prompt-card").evaluate("card => card.getBoundingClientRect().right") <= 390, (
+        "the long summary is clipped"
+    )
+    page.set_viewport_size({"width": 1440, "height": 900})
 
     described = new_card(page, lambda: page.get_by_role("button", name="Describe", exact=True).click())
     expect(described.locator("[data-request-answer]")).to_have_text(expected)
