@@ -8,7 +8,7 @@ from typing import Any, Literal
 Task = Literal["draw", "describe", "edit", "copy", "restate"]
 # Shares of a step while it learns to read pictures, and from then on; what these three leave draws
 READING: Mapping[Task, float] = {"describe": 0.25, "edit": 0.375, "copy": 0.125, "restate": 0.5}
-EDITING: Mapping[Task, float] = {"describe": 0.125, "edit": 0.5625, "copy": 0.0625, "restate": 0.125}
+EDITING: Mapping[Task, float] = {"describe": 0.125, "edit": 0.5, "copy": 0.03125, "restate": 0.125}
 # captions to put into the words of an answer come beside those; short, so they cost little
 
 

@@ -11,11 +11,12 @@ Resumable; must not change what draws.
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -34,6 +35,7 @@ from generation.training.world import Scene, sample_described
 SEEN = "seeing.pt"
 SHARPNESS = 30.0  # of the choice among the batch's tiles
 TILE_SHARE, ROLE_SHARE = 0.5, 0.6  # lengths of the tile's and the role's part, where a noun has 1
+STRANGE = 0.4  # of the pictures are on a ground of any colour; only their objects count
 NOISE, WORN, BLURRED = 10.0, 0.5, 0.2  # how uneven pixels may be, in how many pictures, and how many are blurred
 _log = logging.getLogger(__name__)
 
@@ -83,16 +85,24 @@ class Seer:
         chosen, places = torch.unique(wanted, return_inverse=True)
         places = places.flatten()
         counts = torch.bincount(places).float().clamp(max=8.0)[places]
-        weights = counts.reciprocal() / counts.reciprocal().sum()
+        strange = torch.rand(len(codes)) < STRANGE
+        nameless = strange.unsqueeze(1) & (codes[:, 1:] == self.codebook.mosaic.empty)
+        weights = counts.reciprocal() * ~nameless.flatten()
+        weights = weights / weights.sum()
         vectors = self.vectors[chosen // count] + self.roles[chosen % count]
-        flat = features(self.model, worn(self._pictures(codes))).flatten(0, 1)
+        flat = features(self.model, worn(self._pictures(codes, strange))).flatten(0, 1)
         far = (flat - vectors[places]).square().mean(-1) / self.vectors.var()
         logits = -torch.cdist(flat, vectors).square() / self.vectors.var() / flat.shape[-1]
         unsure = functional.cross_entropy(logits * SHARPNESS, places, reduction="none")
         return ((far + unsure) * weights).sum()
 
-    def _pictures(self, codes: Tensor) -> Tensor:
-        return stack_pictures([self.codebook.mosaic.decode(row) for row in codes.tolist()])
+    def _pictures(self, codes: Tensor, strange: Tensor | None = None) -> Tensor:
+        """On their grounds; the `strange` ones on colours that have no name, so that a noun is seen on any ground."""
+        mosaic, pictures = self.codebook.mosaic, []
+        for row, other in zip(codes.tolist(), [False] * len(codes) if strange is None else strange, strict=True):
+            grounds = np.frombuffer(self.rng.randbytes(mosaic.grounds.size), np.uint8).reshape(mosaic.grounds.shape)
+            pictures.append((replace(mosaic, grounds=grounds) if other else mosaic).decode(row))
+        return stack_pictures(pictures)
 
     @torch.no_grad()
     def score(self, pictures: int = 16) -> tuple[float, float]:

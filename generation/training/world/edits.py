@@ -60,7 +60,7 @@ SPOTS: tuple[Spot, ...] = ("left", "right", "top", "bottom")
 BIGGER, SMALLER = ("bigger", "larger", *LARGE_WORDS), ("smaller", *SMALL_WORDS)
 LONE_SPOT, LONE_SMALL = 0.3, 0.2  # shares of lone objects that are at a spot, or small in the middle
 LONE = 0.2  # share of described scenes that edits leave behind: one object, often where one of a pair would stand
-PICKED: Mapping[EditKind, float] = {"replace": 2.5, "remove": 2.5}  # which one is meant must be found in the picture
+PICKED: Mapping[EditKind, float] = {"replace": 1.5, "swap": 2.0}  # these need most
 PLAIN = 0.4  # share of instructions in the first wording and in plain names
 
 

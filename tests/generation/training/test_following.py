@@ -171,7 +171,7 @@ def test_answers_are_the_target_or_its_words(codebook: Codebook) -> None:
 def test_one_step_holds_every_task_and_each_has_a_loss(codebook: Codebook, tmp_path: Path) -> None:
     plan = following_plan(tmp_path, tmp_path, batch=32)
     assert plan.parts(0) == {"draw": 8, "describe": 8, "edit": 12, "copy": 4, "restate": 16}
-    assert plan.parts(640) == {"draw": 8, "describe": 4, "edit": 18, "copy": 2, "restate": 4}
+    assert plan.parts(640) == {"draw": 11, "describe": 4, "edit": 16, "copy": 1, "restate": 4}
     model, empty = network(codebook), codebook.mosaic.empty
     small = following_plan(tmp_path, tmp_path, batch=8)
     for step in sample_steps(codebook, TOKENIZER, Random(2), small.parts(0)):  # noqa: S311
