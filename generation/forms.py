@@ -82,7 +82,7 @@ class KeyChoiceField(ProjectChoice):
 class StudioForm(forms.Form):
     """One wish. `user` decides which projects, pictures and uploads exist."""
 
-    prompt = _text(3, error_messages={"required": "Describe the picture that you want, or say what shall change in the one you hand in."})
+    prompt = _text(3, error_messages={"required": "Describe the picture that you want, or say what shall change."})
     checkpoint = forms.ModelChoiceField(
         Checkpoint.objects.filter(enabled=True),
         to_field_name="name",
