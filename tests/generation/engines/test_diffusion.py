@@ -19,7 +19,7 @@ from generation.engines.device import Device, works
 from generation.engines.errors import CanceledError, CheckpointError, InvalidNumbersError, InvalidParamsError
 from generation.engines.factory import create_engine
 from generation.engines.fragments import Fragment, Kind, Note, Step
-from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.engines.params import ABLE_TO, CheckpointSpec, GenerationParams
 from tests.generation.engines import tiny
 from tests.generation.engines.drawing import PROMPT, draw, finals, loaded, lose, poison, same
 
@@ -102,8 +102,8 @@ def test_a_size_it_cannot_draw_is_refused_with_those_it_can(engine: Engine) -> N
 
 
 def test_a_capability_it_has_not_is_refused(engine: Engine) -> None:
-    with pytest.raises(InvalidParamsError, match="describe"):
-        sketch(engine, capability="describe")
+    with pytest.raises(InvalidParamsError, match=f"cannot {ABLE_TO['describe']}; it can {ABLE_TO['text_to_image']}"):
+        sketch(engine, capability="describe", source=b"a picture")
 
 
 def test_cancel_stops_before_the_next_step(engine: Engine) -> None:
