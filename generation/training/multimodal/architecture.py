@@ -27,6 +27,7 @@ WIDTH, LAYERS, HEADS, INNER = 256, 5, 4, 704
 CODE_WIDTH, CODE_CELL = 64, 16  # of generation_embeddings, and its share that tells the cell
 HEAD_CELL = 64  # share of the head's WIDTH that tells the cell
 WORD_SCALE = 1.5  # length of a word's vector at the beginning
+COMMON = {*COLOURS, "of", "and", "big", "ball", "cup", "glass"}  # words in nouns' names that name no noun
 DRAWING = ("language_model", "generation_embeddings", "generation_aligner", "generation_head")
 SEEING = ("vision_model", "aligner")
 HEAD_WIDTH = 64
@@ -122,11 +123,10 @@ def code_table(codebook: Codebook, nouns: Tensor, cell_width: int) -> Tensor:
 
 def word_vectors(codebook: Codebook, tokenizer: PreTrainedTokenizerFast, nouns: Tensor) -> dict[int, Tensor]:
     """Token to unit vector for the words that name nouns: "tree" lies between all the trees, nearest to the tree."""
-    common = {*COLOURS, "of", "and", "big", "ball", "cup", "glass"}
     found: dict[int, Tensor] = {}
     for vector, noun in zip(nouns, codebook.world.nouns, strict=True):
         for phrase in noun.words:
-            words = [word for word in words_of([phrase]) if word not in common]
+            words = [word for word in words_of([phrase]) if word not in COMMON]
             for word in words:
                 token = tokenizer.convert_tokens_to_ids(word)
                 found[token] = found.get(token, torch.zeros_like(vector)) + vector / len(words) ** 2

@@ -12,10 +12,10 @@ from torch.nn import functional
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import LlamaAttention
 
-from generation.training.multimodal.architecture import HEAD_WIDTH, HEADS
+from generation.training.multimodal.architecture import COMMON, HEAD_WIDTH, HEADS
 from generation.training.multimodal.roles import ROLES
 from generation.training.multimodal.vocabulary import words_of
-from generation.training.world import COLOURS, World
+from generation.training.world import World
 
 COPYING, MATCHING = (HEADS, HEADS + 2), (HEADS + 1, HEADS + 3)  # which heads
 ALL = HEADS + 4  # stock Llama wants a divisor of the width
@@ -39,25 +39,23 @@ def with_following_heads(
     model: JanusForConditionalGeneration, world: World, tokenizer: PreTrainedTokenizerFast
 ) -> JanusForConditionalGeneration:
     """The same network, drawing the same pictures, with these heads in each layer."""
-    have, wide = model.config.text_config.num_attention_heads, _widened(model)
+    wide = _widened(model)
     words = wide.model.language_model.embed_tokens.weight
     nouns = _directions(words[tokenizer.convert_tokens_to_ids(noun_words(world))])
     roles = functional.normalize(words[tokenizer.convert_tokens_to_ids(list(ROLES[1:]))], dim=1)
     frequencies = wide.model.language_model.rotary_emb.inv_freq[:COPYING_WAVES]
     for layer in wide.model.language_model.layers:
-        for head in (head for head in COPYING if head >= have):
+        for head in COPYING:
             _look_back(layer.self_attn, head, frequencies)
         for number, head in enumerate(MATCHING):
-            if head >= have:
-                some = nouns[number * MATCHED : (number + 1) * MATCHED]
-                _look_for_nouns(layer.self_attn, head, layer.input_layernorm.weight, some, roles.sum(0))
+            some = nouns[number * MATCHED : (number + 1) * MATCHED]
+            _look_for_nouns(layer.self_attn, head, layer.input_layernorm.weight, some, roles.sum(0))
     return wide
 
 
 def noun_words(world: World) -> list[str]:
     """The words that name nouns and nothing else."""
-    common = {*COLOURS, "of", "and", "big", "ball", "cup", "glass"}
-    return [word for word in words_of(text for noun in world.nouns for text in noun.words) if word not in common]
+    return [word for word in words_of(text for noun in world.nouns for text in noun.words) if word not in COMMON]
 
 
 def _widened(model: JanusForConditionalGeneration) -> JanusForConditionalGeneration:

@@ -112,8 +112,8 @@ class Seer:
         scenes = [world.sample_held_out(rng, pair=number % 2 == 0) for number in range(pictures)]
         codes, roles = encode_scenes(self.codebook, scenes), patch_roles(scenes)
         tiles = codes[:, 1:] != self.codebook.mosaic.empty
+        seen = features(self.model, self._pictures(codes))[tiles]
         codes, roles = codes[:, 1:][tiles], roles[tiles]
-        seen = features(self.model, self._pictures(encode_scenes(self.codebook, scenes)))[tiles]
         codes_right = torch.cdist(seen - self.roles[roles], self.vectors).argmin(-1) == codes
         roles_right = torch.cdist(seen - self.vectors[codes], self.roles).argmin(-1) == roles
         return float(codes_right.float().mean()), float(roles_right.float().mean())
