@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from generation.engines.client import RoomClient, RoomSettings
@@ -13,6 +14,7 @@ from generation.engines.fragments import Kind, Note, Words
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
 
+PATIENCE = 20.0  # seconds until a process must have ended: far above what it takes, for a busy machine
 ROOT = Path(__file__).resolve().parents[3]
 # one thread: tiny networks are slower with more. Stalls are short enough to wait for, long enough for a busy machine
 SETTINGS = RoomSettings(device="cpu", threads=1, stall_seconds=60, load_seconds=240, cancel_seconds=30)
@@ -61,13 +63,26 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> None:
     monkeypatch.setattr(sys, "executable", str(starter))
 
 
-def is_gone(pid: int, seconds: float) -> bool:
+def is_gone(pid: int, seconds: float = PATIENCE) -> bool:
     """Whether no such process is left (a zombie counts as left) after at most `seconds`."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def has_ended(pid: int, seconds: float = PATIENCE) -> bool:
+    """Whether an orphan runs no more after at most `seconds`; when its zombie goes is up to the system."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
             return True
         time.sleep(0.05)
     return False

@@ -27,7 +27,7 @@ from generation.engines.params import CheckpointSpec
 from generation.engines.protocol import EncodedFragment
 from tests.generation.engines import tiny
 from tests.generation.engines.drawing import pictures, png
-from tests.generation.engines.rooms import LONG, SETTINGS, draw, is_gone, open_descriptors, wish
+from tests.generation.engines.rooms import LONG, SETTINGS, draw, has_ended, is_gone, open_descriptors, wish
 
 pytestmark = pytest.mark.processes
 
@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_room(room: RoomClient, mo
     old = room.start().pid
     room.close()
     assert room.status() is None
-    assert is_gone(old, 2)
+    assert is_gone(old)
     after = draw(room, mosaic, wish())
     assert room.start().pid != old
     assert after.finals == before.finals
@@ -120,7 +120,7 @@ def test_kill_nine_fails_the_one_wish_and_the_next_gets_a_fresh_room(
     with pytest.raises(RoomError, match=r"killed \(signal 9\), perhaps because memory ran out") as caught:
         list(replies)
     assert caught.value.retryable
-    assert is_gone(pid, 2), "no zombie is left"
+    assert is_gone(pid), "no zombie is left"
     assert room.status() is None
     assert len(draw(room, diffusion, wish(steps=2)).finals) == 1
     assert room.start().pid != pid
@@ -138,8 +138,8 @@ def test_a_room_that_hangs_is_ended_in_time(diffusion: CheckpointSpec) -> None:
         began = time.monotonic()
         with pytest.raises(RoomStalledError, match="no sign of progress for 5 seconds"):
             list(replies)
-        assert 4 < time.monotonic() - began < 10
-        assert is_gone(status.pid, 2)
+        assert 4 < time.monotonic() - began < 60
+        assert is_gone(status.pid)
 
 
 def test_cancel_stops_within_a_step_and_the_room_lives(room: RoomClient, diffusion: CheckpointSpec) -> None:
@@ -150,7 +150,7 @@ def test_cancel_stops_within_a_step_and_the_room_lives(room: RoomClient, diffusi
     threading.Thread(target=room.cancel).start()
     with pytest.raises(CanceledError):
         list(replies)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert len(draw(room, diffusion, wish(steps=2)).finals) == 1
     assert room.start().pid == pid
     room.cancel()  # nothing is drawn: nothing happens
@@ -166,7 +166,7 @@ def test_a_room_that_does_not_obey_is_killed_after_cancel(diffusion: CheckpointS
         threading.Timer(0.5, room.cancel).start()
         with pytest.raises(CanceledError):
             list(replies)
-        assert is_gone(pid, 2)
+        assert is_gone(pid)
 
 
 def test_leaving_early_cancels_and_kill_from_another_thread_ends(room: RoomClient, diffusion: CheckpointSpec) -> None:
@@ -179,7 +179,7 @@ def test_leaving_early_cancels_and_kill_from_another_thread_ends(room: RoomClien
     threading.Thread(target=room.kill).start()
     with pytest.raises(RoomError, match="was stopped while it worked"):
         list(replies)
-    assert is_gone(pid, 2)
+    assert is_gone(pid)
 
 
 def test_one_wish_at_a_time_and_ticks_while_it_is_drawn(room: RoomClient, diffusion: CheckpointSpec) -> None:
@@ -263,7 +263,7 @@ def test_the_room_dies_with_its_parent(diffusion: CheckpointSpec) -> None:
         while parent.stdout.readline().strip() != "EncodedFragment":
             pass
         parent.kill()
-        assert is_gone(int(pid), 2)
+        assert has_ended(int(pid))
 
 
 def test_no_descriptor_and_no_thread_is_left() -> None:
@@ -271,6 +271,6 @@ def test_no_descriptor_and_no_thread_is_left() -> None:
     with RoomClient(SETTINGS) as room:
         pid = room.start().pid
     room.close()
-    assert is_gone(pid, 2)
+    assert is_gone(pid)
     assert open_descriptors() == before
     assert threading.active_count() == threads

@@ -110,8 +110,8 @@ def test_a_cancel_is_heard_while_a_large_wish_is_sent(diffusion: CheckpointSpec)
         began = time.monotonic()
         with pytest.raises(CanceledError):
             list(room.generate(diffusion, params))
-        assert time.monotonic() - began < 10
-        assert is_gone(pid, 2)
+        assert time.monotonic() - began < 60
+        assert is_gone(pid)
 
 
 def test_a_wish_that_is_too_large_leaves_the_room_alone(diffusion: CheckpointSpec) -> None:
@@ -215,7 +215,7 @@ def test_a_room_whose_device_is_in_doubt_gives_itself_up(
         with pytest.raises(EngineError, match="failed unexpectedly") as caught:
             draw(room, foreign_word, wish())
         assert caught.value.code == "engine_crashed"
-        assert is_gone(pid, 5)
+        assert is_gone(pid)
         assert child._process.wait(5) == POISONED
         assert len(draw(room, mosaic, wish()).finals) == 1
         assert room.start().pid != pid
