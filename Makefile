@@ -7,7 +7,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check --quiet --constraint pla
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help run test lint screenshots constraints clean
+.PHONY: help run test lint bench screenshots constraints clean
 
 help: ## show the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -26,6 +26,9 @@ lint: .venv/installed-lint ## style, types, contracts, system checks
 	@git ls-files 'templates/*.html' | xargs .venv/bin/djade --target-version 5.2 --check
 	@$(PY) -W error manage.py check --fail-level WARNING
 	@$(PY) manage.py makemigrations --check --dry-run
+
+bench: .venv/installed-test ## measure against the plain libraries, each figure beside its bar
+	@$(PY) -m tests.bench $(ARGS)
 
 screenshots: .venv/installed-test ## draw the README's screenshots from a running portal
 	@$(PY) -m tests.screenshots

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from generation.engines.errors import CanceledError
 from generation.engines.fragments import Fragment, Note, Step, Words
 from generation.engines.params import GenerationParams
+from generation.engines.plan import AS_IS, Plan
 
 if TYPE_CHECKING:
     from generation.engines.device import Device
@@ -36,11 +37,14 @@ class CancelToken:
 class Engine(Protocol):
     """Weights of one checkpoint and how to draw with them. One thread calls it at a time."""
 
-    def load(self, device: "Device") -> None:
-        """Read the weights and put them on `device`.
+    def load(self, device: "Device", plan: Plan = AS_IS) -> None:
+        """Read the weights and put them on `device`, as the plan says.
 
         Raises CheckpointError, FilesUnavailableError, DeviceMemoryError.
         """
+
+    def adapt(self, plan: Plan) -> bool:
+        """Draw by this plan from now on; False when the weights must be read anew for it."""
 
     def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step | Words]:
         """Yield fragments or previews, then one final per picture; a Step at least as often as a network has run.

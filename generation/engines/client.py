@@ -25,6 +25,7 @@ from generation.engines.protocol import (
     ProtocolError,
     RoomStatus,
     error_of,
+    join_parts,
     note_of,
     step_of,
     words_of,
@@ -145,13 +146,13 @@ class RoomClient:
         `tick` is called at least twice a second while waiting, `stepped` at most once a second with how far a picture
         is; what they raise ends the wish. Leaving the iterator early cancels.
         """
-        body = params.source or b""
+        parts, body = join_parts([params.source, params.mask])
         if len(body) > FRAME_LIMIT:
             raise InvalidParamsError(
                 f"The picture to start from has {len(body) // MEGABYTE} MB; {FRAME_LIMIT // MEGABYTE} MB is the most.",
                 hint="Hand in a smaller one.",
             )
-        header = {"spec": asdict(spec), "params": params.to_header()}
+        header = {"spec": asdict(spec), "params": params.to_header(), "parts": parts}
         frame = Frame(Message.GENERATE, next(self._numbers), header, body)
         return self._converse(_Patience(self.settings, tick, stepped), frame)
 

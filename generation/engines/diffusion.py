@@ -14,16 +14,18 @@ import transformers
 
 from generation.engines.aside import Emit, iterate_aside
 from generation.engines.base import CancelToken
+from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.checkpoint_files import variant_of
 from generation.engines.device import Device
 from generation.engines.diffusion_latents import CleanLatents
 from generation.engines.diffusion_preview import Previewer
 from generation.engines.errors import CheckpointError, InvalidNumbersError
 from generation.engines.fragments import Fragment, Kind, Note, Pixels, Step
-from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, require_drawable
+from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.loading import bytes_of, quiet, require_complete, unusable
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
-from generation.engines.precision import choose_dtype, require_finite
+from generation.engines.plan import AS_IS, Plan
+from generation.engines.precision import dtype_for, require_finite
 from generation.engines.reading import read_json
 from generation.engines.source import open_source
 
@@ -39,8 +41,9 @@ class DiffusionEngine:
         self._facts: CheckpointFacts | None = None
         self._pipelines: dict[Capability, Any] = {}
         self._previewer: Previewer | None = None
+        self._plan = AS_IS
 
-    def load(self, device: Device) -> None:
+    def load(self, device: Device, plan: Plan = AS_IS) -> None:
         """Read the weights and put them on `device`. Raises CheckpointError, DeviceMemoryError."""
         folder = Path(self.spec.path)
         facts = inspect_checkpoint(folder)
@@ -48,11 +51,18 @@ class DiffusionEngine:
             raise CheckpointError(f"{self.spec.name} is of the family {facts.family}, not diffusion.")
         with device.memory_errors(f"loading {self.spec.name}"):
             with unusable(self.spec.name):
-                pipeline = _read(folder, choose_dtype(device), facts)
+                pipeline = _read(folder, dtype_for(device, plan.precision), facts)
             pipeline = pipeline.to(device.torch)
             self._previewer = Previewer.of(pipeline, folder)
         self._pipelines["text_to_image"] = pipeline
-        self._device, self._facts = device, facts
+        self._device, self._facts, self._plan = device, facts, plan
+
+    def adapt(self, plan: Plan) -> bool:
+        """Draw by this plan from now on; False when the weights must be read anew for it."""
+        if plan.precision != self._plan.precision or plan.uses("components"):
+            return plan == self._plan
+        self._plan = plan
+        return True
 
     def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step]:
         """Previews of each picture, then its final. Raises EngineError."""

@@ -56,6 +56,12 @@ class InvalidNumbersError(EngineError):
     code = "not_finite"
 
 
+class BlankPictureError(EngineError):
+    """The network drew one single colour: the mark of numbers that went wrong without becoming infinite."""
+
+    code = "blank_picture"
+
+
 class RoomError(EngineError):
     """The engine room crashed, hung or broke the protocol. The next request gets a fresh room."""
 

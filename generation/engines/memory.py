@@ -15,7 +15,8 @@ from generation.engines.base import Engine
 from generation.engines.errors import DeviceMemoryError, EngineError
 from generation.engines.factory import create_engine
 from generation.engines.fragments import LOADED, LOADING, PURGED, Note
-from generation.engines.params import CheckpointSpec
+from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.engines.plan import AS_IS, Plan
 
 if TYPE_CHECKING:
     from generation.engines.device import Device
@@ -53,12 +54,14 @@ class MemoryManager:
         return self._listed
 
     @contextmanager
-    def acquire(self, spec: CheckpointSpec) -> Iterator[Engine]:
-        """The loaded engine, which stays where it is meanwhile. Raises CheckpointError, DeviceMemoryError.
+    def acquire(self, spec: CheckpointSpec, plan: Plan = AS_IS) -> Iterator[Engine]:
+        """The loaded engine, set to draw by `plan`, which stays where it is meanwhile.
+
+        Raises CheckpointError, DeviceMemoryError.
 
         An engine that fails inside is trusted again only when it failed in an expected way.
         """
-        entry = self._admit(spec)
+        entry = self._admit(spec, plan)
         entry.leases += 1
         sound = False
         try:
@@ -76,15 +79,27 @@ class MemoryManager:
         """Forget every checkpoint that nobody uses; the bytes that came free."""
         return self._evict([entry for entry in self._entries if not entry.leases], reason)
 
-    def _admit(self, spec: CheckpointSpec) -> Resident:
-        for entry in self._entries:
+    def plan_for(self, spec: CheckpointSpec, params: GenerationParams) -> Plan:
+        """How to begin with this wish."""
+        return Plan(precision="" if spec.precision == "auto" else spec.precision)
+
+    def spare(self, spec: CheckpointSpec, plan: Plan) -> Plan | None:
+        """Memory ran out while drawing by `plan`: free all that can be freed; the next plan, if any."""
+        self.purge(f"memory ran out while {spec.name} was drawing")
+        self.device.purge()
+        return plan.sparing()
+
+    def _admit(self, spec: CheckpointSpec, plan: Plan) -> Resident:
+        for entry in list(self._entries):
             if entry.spec == spec:
                 self._entries.remove(entry)
                 self._entries.append(entry)
-                return entry
+                if entry.engine.adapt(plan):
+                    return entry
+                self._evict([entry], "it is read anew for another plan")
         self._make_room(spec)
         # the second try stands outside any `except`: a traceback keeps alive the tensors that did not fit
-        return self._load(spec) or self._load_alone(spec)
+        return self._load(spec, plan) or self._load_alone(spec, plan)
 
     def _make_room(self, spec: CheckpointSpec) -> None:
         while len(self._entries) >= self.capacity:
@@ -93,10 +108,10 @@ class MemoryManager:
                 raise DeviceMemoryError(f"No room for {spec.name}: everything that is loaded is in use.")
             self._evict(idle[:1], f"{spec.name} is asked for")
 
-    def _load_alone(self, spec: CheckpointSpec) -> Resident:
+    def _load_alone(self, spec: CheckpointSpec, plan: Plan) -> Resident:
         self.purge(f"{spec.name} did not fit")
         self.device.purge()
-        loaded = self._load(spec)
+        loaded = self._load(spec, plan)
         if loaded is None:
             raise DeviceMemoryError(
                 f"{spec.name} does not fit into the memory of this device.",
@@ -104,14 +119,14 @@ class MemoryManager:
             )
         return loaded
 
-    def _load(self, spec: CheckpointSpec) -> Resident | None:
+    def _load(self, spec: CheckpointSpec, plan: Plan) -> Resident | None:
         """None when memory ran out. Whatever fails, nothing of it stays resident."""
         before, began = self.device.memory_used(), time.perf_counter()
         self.tell(Note(LOADING, f"Loading {spec.name}", {"checkpoint": spec.name}))
         engine = create_engine(spec)
         loaded = False
         try:
-            engine.load(self.device)
+            engine.load(self.device, plan)
             loaded = True
         except (DeviceMemoryError, MemoryError):
             logger.warning("Memory ran out while %s was loaded", spec.name)

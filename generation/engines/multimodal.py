@@ -1,228 +1,55 @@
-"""Pictures and words from autoregressive multimodal transformers: code by code, word by word, shown as they come."""
+"""The family of autoregressive multimodal transformers: one engine a class of transformers, chosen by the folder."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from importlib import import_module
 from typing import cast
 
-import torch
-import transformers
-from PIL import Image
-from transformers import AutoTokenizer, JanusForConditionalGeneration, PreTrainedTokenizerBase
-
-from generation.engines.base import CancelToken
-from generation.engines.checkpoint_files import variant_of
-from generation.engines.decoder import JanusDecoder, MosaicDecoder, Patch, StreamingDecoder
+from generation.engines.base import CancelToken, Engine
 from generation.engines.device import Device
 from generation.engines.errors import CheckpointError
-from generation.engines.fragments import Fragment, Kind, Note, Step, Words
-from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, require_drawable
-from generation.engines.janus_loop import Sampling, draw_codes, look
-from generation.engines.janus_prompt import Prompt, PromptWriter, places_of
-from generation.engines.janus_words import LONGEST_ANSWER, say_words
-from generation.engines.loading import bytes_of, quiet, require_complete, unusable
-from generation.engines.mosaic import LAYOUT_FILE, Mosaic
-from generation.engines.params import QUESTION, CheckpointSpec, GenerationParams
-from generation.engines.precision import choose_dtype
-from generation.engines.reading import AGAIN
-from generation.engines.source import open_source
+from generation.engines.fragments import Fragment, Note, Step, Words
+from generation.engines.inspection import inspect_checkpoint
+from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.engines.plan import AS_IS, Plan
 
-SHORTEST = 16  # positions for words below which no prompt is worth drawing
+# by the class that inspection names; imported on first use
+ENGINES = {
+    "JanusForConditionalGeneration": "generation.engines.janus.JanusEngine",
+}
 
 
 class MultimodalEngine:
-    """Janus, and our starter that is a Janus with a mosaic for its codebook."""
+    """Hands everything on to the engine of the class that the folder holds."""
 
     def __init__(self, spec: CheckpointSpec) -> None:
         self.spec = spec
-        self._device: Device | None = None
-        self._facts: CheckpointFacts | None = None
-        self._network: JanusForConditionalGeneration | None = None
-        self._writer: PromptWriter | None = None
-        self._mosaic: Mosaic | None = None
+        self._inner: Engine | None = None
 
-    def load(self, device: Device) -> None:
+    def load(self, device: Device, plan: Plan = AS_IS) -> None:
         """Read the weights and put them on `device`. Raises CheckpointError, DeviceMemoryError."""
-        folder = Path(self.spec.path)
-        facts = inspect_checkpoint(folder)
+        facts = inspect_checkpoint(self.spec.path)
         if facts.family != "multimodal":
             raise CheckpointError(f"{self.spec.name} is of the family {facts.family}, not multimodal.")
-        with device.memory_errors(f"loading {self.spec.name}"):
-            with unusable(self.spec.name):
-                network = _read(folder, choose_dtype(device))
-                self._mosaic = Mosaic.load(folder) if (folder / LAYOUT_FILE).is_file() else None
-                decoder = _decoder(network, self._mosaic)
-                _require_fit(self.spec.name, network, decoder, facts)
-                self._writer = _writer(folder, network, decoder, facts)
-            self._network = network.to(device.torch)
-        self._device, self._facts = device, facts
+        module, _, name = ENGINES[facts.class_name].rpartition(".")
+        self._inner = cast(Engine, getattr(import_module(module), name)(self.spec))
+        self._inner.load(device, plan)
+
+    def adapt(self, plan: Plan) -> bool:
+        """Draw by this plan from now on; False when the weights must be read anew for it."""
+        return self._inner is not None and self._inner.adapt(plan)
 
     def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step | Words]:
-        """Fragments of each picture, then its final; or words, the last time all of them. Raises EngineError."""
-        if self._device is None or self._facts is None or self._network is None:
+        """Fragments of each picture, then its final; or words. Raises EngineError."""
+        if self._inner is None:
             raise CheckpointError(f"{self.spec.name} is not loaded.")
-        require_drawable(self._facts, params)
-        sampling = _sampling(params, self._facts.defaults)
-        prompt = self._prompt(params, guided=sampling.guided)
-        if prompt.truncated:
-            yield Note("prompt.truncated", "The prompt is longer than this checkpoint can read; its end was left out.")
-        picture = None if params.source is None else _picture(params.source, self._network)
-        with self._device.memory_errors("looking at the picture"):
-            seen = None if picture is None else look(self._network, picture)
-        if params.capability == "describe":
-            assert seen is not None  # noqa: S101 params have seen to it
-            with self._device.memory_errors("describing"):
-                yield from self._describe(prompt, seen, cancel)
-            return
-        for index in range(params.count):
-            with self._device.memory_errors("drawing"):
-                yield from self._draw(prompt, seen, sampling, params.seed + index, index, cancel)
+        yield from self._inner.generate(params, cancel)
 
     def unload(self) -> None:
         """Drop every reference to tensors."""
-        self._network = self._writer = self._mosaic = None
+        if self._inner is not None:
+            self._inner.unload()
+        self._inner = None
 
     def size_bytes(self) -> int:
         """Of the loaded weights."""
-        return bytes_of([self._network]) if self._network is not None else 0
-
-    def _prompt(self, params: GenerationParams, *, guided: bool) -> Prompt:
-        assert self._network is not None and self._writer is not None  # noqa: S101 generate has seen to it
-        if params.capability == "describe":
-            return self._writer.ask(params.prompt.strip() or QUESTION, words=LONGEST_ANSWER)
-        write = self._writer.edit if params.capability == "edit" else self._writer.draw
-        return write(params.prompt, guided=guided, codes=_decoder(self._network, self._mosaic).tokens)
-
-    def _describe(self, prompt: Prompt, seen: torch.Tensor, cancel: CancelToken) -> Iterator[Step | Words]:
-        """Greedy, so that the same picture always gets the same answer."""
-        assert self._network is not None and self._writer is not None  # noqa: S101 generate has seen to it
-        said: list[int] = []
-        for token in say_words(self._network, prompt.rows, seen, self._writer.ends()):
-            cancel.raise_if_canceled()
-            said.append(token)
-            yield Step(0, len(said), LONGEST_ANSWER)
-            yield Words(0, self._writer.read(said))
-        cancel.raise_if_canceled()
-        yield Words(0, self._writer.read(said), final=True)
-
-    def _draw(
-        self,
-        prompt: Prompt,
-        seen: torch.Tensor | None,
-        sampling: Sampling,
-        seed: int,
-        index: int,
-        cancel: CancelToken,
-    ) -> Iterator[Fragment | Step]:
-        """One picture."""
-        device, network, sequence, step = self._device, self._network, 0, 0
-        assert device is not None and network is not None  # noqa: S101 generate has seen to it
-        decoder = _decoder(network, self._mosaic)
-        codes = draw_codes(
-            network,
-            prompt.rows,
-            sampling,
-            device.generator(seed),
-            tokens=decoder.tokens,
-            allowed=decoder.allowed,
-            seen=seen,
-        )
-        for step, code in enumerate(codes, start=1):
-            cancel.raise_if_canceled()
-            yield Step(index, step, decoder.tokens)
-            patch = decoder.feed(code)
-            if patch is not None:
-                yield _fragment(Kind.FRAGMENT, patch, decoder, (index, sequence, step, seed))
-                sequence += 1
-        whole = Patch(0, 0, decoder.final())
-        yield _fragment(Kind.FINAL, whole, decoder, (index, 0, step, seed))
-
-
-def _decoder(network: JanusForConditionalGeneration, mosaic: Mosaic | None) -> StreamingDecoder:
-    """A new one, for one picture."""
-    return JanusDecoder(network.model.vqmodel) if mosaic is None else MosaicDecoder(mosaic)
-
-
-def _picture(source: bytes, network: JanusForConditionalGeneration) -> Image.Image:
-    """In the vision tower's size, which for a checkpoint that edits is the size it draws."""
-    edge = network.config.vision_config.image_size
-    return open_source(source, edge, edge)
-
-
-def _fragment(kind: Kind, patch: Patch, decoder: StreamingDecoder, place: tuple[int, int, int, int]) -> Fragment:
-    index, sequence, step, seed = place
-    return Fragment(
-        kind=kind,
-        index=index,
-        sequence=sequence,
-        x=patch.x,
-        y=patch.y,
-        canvas_width=decoder.width,
-        canvas_height=decoder.height,
-        step=step,
-        steps=decoder.tokens,
-        pixels=patch.pixels,
-        seed=seed,
-    )
-
-
-def _sampling(params: GenerationParams, defaults: dict[str, float]) -> Sampling:
-    return Sampling(
-        temperature=defaults["temperature"] if params.temperature is None else params.temperature,
-        guidance=defaults["guidance"] if params.guidance is None else params.guidance,
-    )
-
-
-def _read(folder: Path, dtype: torch.dtype) -> JanusForConditionalGeneration:
-    """The network, in RAM still; refuses one of which parts are missing."""
-    quiet(transformers)
-    network, report = JanusForConditionalGeneration.from_pretrained(
-        folder,
-        dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
-        variant=variant_of(folder),
-        output_loading_info=True,
-    )
-    require_complete(folder.name, report["missing_keys"])
-    return network.eval()
-
-
-def _require_fit(
-    name: str, network: JanusForConditionalGeneration, decoder: StreamingDecoder, facts: CheckpointFacts
-) -> None:
-    """Raises CheckpointError when the network, its codes and its decoder are not made for each other."""
-    codes = network.config.vq_config.num_embeddings
-    most = max(decoder.allowed(position).stop for position in (0, decoder.tokens - 1))
-    positions = network.config.text_config.max_position_embeddings
-    if most > codes:
-        raise CheckpointError(f"{name} has a mosaic of {most} codes for a network of {codes}.", hint=AGAIN)
-    looks = facts.capabilities != ("text_to_image",)
-    seen = places_of(network.config) if looks else 0
-    answer = max(decoder.tokens, LONGEST_ANSWER) if "describe" in facts.capabilities else decoder.tokens
-    if answer + seen + SHORTEST > positions:
-        raise CheckpointError(
-            f"{name} cannot hold a picture: {answer} codes or words"
-            + (f", {seen} places of a picture to look at" if looks else "")
-            + f" and a prompt need more than {positions} positions.",
-            hint=AGAIN,
-        )
-    if (decoder.width, decoder.height) not in facts.sizes:
-        raise CheckpointError(f"{name} draws {decoder.width}x{decoder.height}, but its config says else.", hint=AGAIN)
-
-
-def _writer(
-    folder: Path, network: JanusForConditionalGeneration, decoder: StreamingDecoder, facts: CheckpointFacts
-) -> PromptWriter:
-    """Tried out at once: a broken template or a foreign token shall be found before anybody waits for a picture."""
-    tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, local_files_only=True))
-    writer = PromptWriter(folder, tokenizer, network.config, network.generation_config)
-    tried = [writer.draw("a picture", guided=True, codes=decoder.tokens)]
-    if "edit" in facts.capabilities:
-        tried.append(writer.edit("a picture", guided=True, codes=decoder.tokens))
-    if "describe" in facts.capabilities:
-        tried.append(writer.ask(QUESTION, words=LONGEST_ANSWER))
-        writer.ends()
-    highest = max(int(prompt.rows.max()) for prompt in tried)
-    if highest >= network.config.text_config.vocab_size:
-        raise CheckpointError(f"{folder.name} has a token {highest} that its network does not know.", hint=AGAIN)
-    return writer
+        return 0 if self._inner is None else self._inner.size_bytes()

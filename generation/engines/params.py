@@ -1,15 +1,15 @@
 """What an engine is asked for: a frozen, self-checking wish, and the checkpoint that shall fulfil it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from generation.engines.errors import InvalidParamsError
 
 Capability = Literal["text_to_image", "image_to_image", "inpaint", "edit", "describe"]
 Family = Literal["diffusion", "multimodal"]
 
-NEEDS_SOURCE: tuple[Capability, ...] = ("image_to_image", "edit", "describe")
+NEEDS_SOURCE: tuple[Capability, ...] = ("image_to_image", "inpaint", "edit", "describe")
 ABLE_TO: dict[Capability, str] = {  # for sentences: "it can ...", "it cannot ..."
     "text_to_image": "draw from words alone",
     "image_to_image": "start from a picture",
@@ -22,6 +22,7 @@ QUESTION = "describe the picture"  # what a describe wish without words asks
 PROMPT_LIMIT = 4000  # characters
 SEED_LIMIT = 2**31  # seeds that are drawn by lot stay below it, so that people can read them out
 MAX_COUNT = 4
+MAX_LORAS = 8
 MAX_STEPS = 150
 MAX_SEED = 2**63 - 1
 MIN_EDGE = 16
@@ -35,10 +36,12 @@ LIMITS: dict[str, tuple[float, float]] = {
     "guidance": (0, 30),
     "temperature": (0, 5),
     "strength": (0.01, 1),
+    "lora weight": (-4, 4),
 }
+NUMBERS = tuple(name for name in LIMITS if name != "lora weight")  # the fields of a wish that are numbers
 # what drawing with a family depends on beside words, size, seed and count; a recipe names no other
 USED: dict[str, tuple[str, ...]] = {
-    "diffusion": ("negative_prompt", "steps", "guidance", "strength"),
+    "diffusion": ("negative_prompt", "steps", "guidance", "strength", "scheduler", "loras"),
     "multimodal": ("guidance", "temperature"),
 }
 
@@ -50,16 +53,36 @@ def with_a_picture(capabilities: Collection[str]) -> Capability:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSpec:
-    """Which weights: a name for people, an absolute folder, the family that loads it."""
+    """Which weights: a name for people, an absolute path (a folder or one file), the family that loads it.
+
+    `precision` other than auto is an operator's choice. `sha256`, where known, is checked before weights are read.
+    """
 
     name: str
     path: str
     family: str
+    precision: str = "auto"
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Weights on top of a checkpoint's: a name, an absolute path of a safetensors file, how strongly it counts."""
+
+    name: str
+    path: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises InvalidParamsError."""
+        check_number("lora weight", self.weight)
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationParams:
     """One wish. None means: the checkpoint's own default. `source` is an encoded picture (PNG, JPEG or WebP bytes).
+
+    `mask` is one too, white where "inpaint" paints anew. `scheduler` is a name of `schedulers.SCHEDULERS`.
 
     The prompt of "edit" is an instruction; that of "describe" a question, QUESTION when empty, answered in words.
 
@@ -78,12 +101,15 @@ class GenerationParams:
     strength: float | None = None
     capability: Capability = "text_to_image"
     source: bytes | None = None
+    mask: bytes | None = None
+    scheduler: str | None = None
+    loras: tuple[Lora, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises InvalidParamsError with a sentence that names the value."""
         _check_text("prompt", self.prompt)
         _check_text("negative prompt", self.negative_prompt)
-        for name in LIMITS:
+        for name in NUMBERS:
             check_number(name, getattr(self, name))
         if self.capability in NEEDS_SOURCE and self.source is None:
             name = self.capability.replace("_", " ").capitalize()
@@ -92,12 +118,25 @@ class GenerationParams:
             raise InvalidParamsError("A picture is described once at a time.", hint="Leave the count at 1.")
         if self.capability == "text_to_image" and self.source is not None:
             raise InvalidParamsError("Text to image starts from words alone.", hint="Leave the picture out.")
+        if (self.capability == "inpaint") != (self.mask is not None):
+            raise InvalidParamsError(
+                "Repainting a part needs a mask, and nothing else takes one.",
+                hint="Hand in a mask, white where to paint.",
+            )
+        if len(self.loras) > MAX_LORAS:
+            raise InvalidParamsError(f"{len(self.loras)} LoRAs are too many; {MAX_LORAS} is the most.")
 
     def to_header(self) -> dict[str, Any]:
-        """JSON-ready, without the picture's bytes."""
+        """JSON-ready, without the pictures' bytes."""
         values = asdict(self)
-        del values["source"]
+        del values["source"], values["mask"]
         return values
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any], *, source: bytes | None, mask: bytes | None) -> Self:
+        """The reverse. Raises InvalidParamsError; KeyError or TypeError when it is no header."""
+        loras = tuple(Lora(**lora) for lora in header.get("loras", ()))
+        return cls(**{**header, "loras": loras}, source=source, mask=mask)
 
 
 def check_number(name: str, value: float | None) -> None:

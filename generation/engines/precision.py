@@ -16,6 +16,28 @@ LADDERS: dict[str, tuple[torch.dtype, ...]] = {
 }
 
 
+# names of plans, from narrow to wide
+RUNGS: dict[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def dtype_for(device: Device, precision: str) -> torch.dtype:
+    """The type that a plan's precision means; the device's best for an empty one."""
+    return RUNGS[precision] if precision else choose_dtype(device)
+
+
+def name_for(device: Device, precision: str) -> str:
+    """The precision's name, also for an empty one."""
+    dtype = dtype_for(device, precision)
+    return next(name for name, known in RUNGS.items() if known is dtype)
+
+
+def wider(device: Device, precision: str) -> str | None:
+    """The next precision to try after this one's numbers failed; None when there is none."""
+    names = list(RUNGS)
+    later = names[names.index(name_for(device, precision)) + 1 :]
+    return next((name for name in later if works_with(device, RUNGS[name])), None)
+
+
 def works_with(device: Device, dtype: torch.dtype) -> bool:
     """Whether this type can be allocated and multiplied there, at its own speed (not emulated)."""
     if device.kind == "cuda" and dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported(False):

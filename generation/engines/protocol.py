@@ -9,7 +9,7 @@ import json
 import selectors
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from threading import Lock
@@ -21,7 +21,7 @@ from generation.engines.fragments import Kind, Note, Step, Words
 T = TypeVar("T")
 
 MAGIC = b"TR"
-VERSION = 3
+VERSION = 4
 HEAD = struct.Struct("!2sBBII")  # magic, version, type, bytes of the header, bytes of the body
 HEADER_LIMIT = 1024 * 1024
 FRAME_LIMIT = 64 * 1024 * 1024
@@ -73,6 +73,22 @@ class Frame:
     body: bytes = b""
 
 
+def join_parts(parts: Sequence[bytes | None]) -> tuple[list[int | None], bytes]:
+    """Several byte strings as one body, and the lengths that tell them apart."""
+    return [None if part is None else len(part) for part in parts], b"".join(part or b"" for part in parts)
+
+
+def split_parts(lengths: Sequence[int | None], body: bytes) -> list[bytes | None]:
+    """The reverse. Raises ProtocolError."""
+    parts, at = list[bytes | None](), 0
+    for length in lengths:
+        parts.append(None if length is None else body[at : at + length])
+        at += length or 0
+    if at != len(body):
+        raise ProtocolError(f"A body of {len(body)} bytes should have {at}.")
+    return parts
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedFragment:
     """A fragment as it crosses processes: `data` is WebP (each at most 240 KB), for a final PNG.
@@ -115,6 +131,8 @@ class Figures:
     peak_memory_bytes: int
     device: str
     checkpoint: str
+    precision: str = ""
+    memory: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -21,11 +21,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 from generation.engines.base import CancelToken
 from generation.engines.encoding import encode
-from generation.engines.errors import CanceledError, DeviceMemoryError, EngineError
-from generation.engines.fragments import LOADED, Fragment, Kind, Note, Step, Words
+from generation.engines.errors import CanceledError, EngineError
+from generation.engines.fragments import LOADED, Fragment, Note, Step, Words
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
-from generation.engines.protocol import Channel, EngineCrashedError, Figures, Frame, Message, ProtocolError, RoomStatus
+from generation.engines.protocol import (
+    Channel,
+    EngineCrashedError,
+    Figures,
+    Frame,
+    Message,
+    ProtocolError,
+    RoomStatus,
+    split_parts,
+)
 from generation.engines.protocol import error_header as header_of
 
 if TYPE_CHECKING:
@@ -57,7 +66,6 @@ class Wish:
     token: CancelToken = field(default_factory=CancelToken)
     load_seconds: float = 0.0
     first_seconds: float = 0.0
-    finals: set[int] = field(default_factory=set)
     told: float = 0.0
 
     @property
@@ -153,14 +161,11 @@ class Room:
         spec, params = _read_wish(frame)
         device = self._manager.device
         device.reset_peak()
-        if not self._paint(spec, params, wish):
-            self._manager.purge("memory ran out while drawing")
-            self._tell(Note("memory.retry", f"Memory ran out, trying {spec.name} once more", {"checkpoint": spec.name}))
-            if not self._paint(spec, params, wish):
-                raise DeviceMemoryError(
-                    "Memory ran out while drawing, even after a purge.",
-                    hint="Use a smaller size or draw fewer at once.",
-                )
+        from generation.engines.attempts import Attempts  # here, so that the room listens before torch is read
+
+        attempts = Attempts(self._manager, spec, params, wish.token)
+        for item in attempts.run():
+            self._pass_on(item, wish)
         device.synchronize()
         return Figures(
             load_seconds=round(wish.load_seconds, 3),
@@ -169,19 +174,9 @@ class Room:
             peak_memory_bytes=device.peak_memory(),
             device=device.kind,
             checkpoint=spec.name,
+            precision=attempts.precision,
+            memory=attempts.plan.memory,
         )
-
-    def _paint(self, spec: CheckpointSpec, params: GenerationParams, wish: Wish) -> bool:
-        """False when memory ran out; what it held is free once this has returned."""
-        with self._manager.acquire(spec) as engine:
-            wish.token.raise_if_canceled()
-            try:
-                for item in engine.generate(params, wish.token):
-                    self._pass_on(item, wish)
-            except (DeviceMemoryError, MemoryError):
-                logger.warning("Memory ran out while %s was drawing", spec.name)
-                return False
-        return True
 
     def _pass_on(self, item: Fragment | Note | Step | Words, wish: Wish) -> None:
         if isinstance(item, Note):
@@ -189,12 +184,8 @@ class Room:
         if isinstance(item, Words):
             wish.first_seconds = wish.first_seconds or wish.seconds
             return self._send(Frame(Message.WORDS, wish.number, asdict(item)))
-        if item.index in wish.finals:  # drawn again after memory ran out; the client is told that all goes on
-            item = Step(item.index, item.step, item.steps)
         if isinstance(item, Step):
             return self._tell_step(item, wish)
-        if item.kind is Kind.FINAL:
-            wish.finals.add(item.index)
         wish.first_seconds = wish.first_seconds or wish.seconds
         encoded = encode(item)
         return self._send(Frame(Message.EVENT, wish.number, encoded.to_header(), encoded.data))
@@ -240,10 +231,10 @@ class Room:
 
 def _read_wish(frame: Frame) -> tuple[CheckpointSpec, GenerationParams]:
     try:
-        return CheckpointSpec(**frame.header["spec"]), GenerationParams(
-            **frame.header["params"], source=frame.body or None
-        )
-    except (KeyError, TypeError) as error:
+        source, mask = split_parts(frame.header["parts"], frame.body)
+        params = GenerationParams.from_header(frame.header["params"], source=source, mask=mask)
+        return CheckpointSpec(**frame.header["spec"]), params
+    except (KeyError, TypeError, ValueError) as error:
         raise ProtocolError(f"A wish cannot be read: {error}.") from error
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.client import RoomClient
 from generation.engines.encoding import png
 from generation.engines.errors import EngineError
 from generation.engines.fragments import Kind, Pixels, Words
-from generation.engines.inspection import CheckpointFacts
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
 from generation.evaluation.scoring import Outcome, score_answer, score_picture

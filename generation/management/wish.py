@@ -9,8 +9,9 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
+from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.errors import EngineError, InvalidParamsError
-from generation.engines.inspection import CheckpointFacts, inspect_checkpoint, require_drawable
+from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.params import (
     LIMITS,
     SEED_LIMIT,

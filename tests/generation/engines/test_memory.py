@@ -13,6 +13,7 @@ from generation.engines.errors import CanceledError, CheckpointError, DeviceMemo
 from generation.engines.fragments import LOADED, LOADING, PURGED, Note
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.engines.plan import Plan
 from tests.generation.engines import tiny
 
 
@@ -140,8 +141,8 @@ def narrow_loading(monkeypatch: pytest.MonkeyPatch) -> None:
 
     load = MultimodalEngine.load
 
-    def sometimes(self: MultimodalEngine, device: Device) -> None:
-        load(self, device)
+    def sometimes(self: MultimodalEngine, device: Device, plan: Plan) -> None:
+        load(self, device, plan)
         if isinstance(device, NarrowDevice) and device.failures:
             device.failures -= 1
             raise DeviceMemoryError("The cpu ran out of memory.")

@@ -3,10 +3,12 @@
 import pytest
 
 from generation.engines.errors import InvalidParamsError
-from generation.engines.params import LIMITS, PROMPT_LIMIT, GenerationParams
+from generation.engines.params import LIMITS, NUMBERS, PROMPT_LIMIT, GenerationParams
 from generation.engines.recipe import recipe_for
 
 WISH = {"prompt": "a cat", "width": 32, "height": 32, "seed": 7}
+
+FIELDS = {name: LIMITS[name] for name in NUMBERS}
 
 
 @pytest.mark.parametrize(
@@ -21,9 +23,9 @@ WISH = {"prompt": "a cat", "width": 32, "height": 32, "seed": 7}
         ({"capability": "describe"}, "Describe needs a picture"),
         ({"capability": "describe", "source": b"picture", "count": 2}, "described once at a time"),
         ({"source": b"picture"}, "starts from words alone"),
-        *(({name: float("nan")}, f"The {name} is nan") for name in LIMITS),
-        *(({name: least - 1}, f"The {name} is {least - 1}; use {least} to") for name, (least, _) in LIMITS.items()),
-        *(({name: most + 1}, f"The {name} is {most + 1}; use ") for name, (_, most) in LIMITS.items()),
+        *(({name: float("nan")}, f"The {name} is nan") for name in NUMBERS),
+        *(({name: least - 1}, f"The {name} is {least - 1}; use {least} to") for name, (least, _) in FIELDS.items()),
+        *(({name: most + 1}, f"The {name} is {most + 1}; use ") for name, (_, most) in FIELDS.items()),
     ],
 )
 def test_a_wrong_wish_is_refused_in_words(changes: dict[str, object], words: str) -> None:
@@ -33,7 +35,7 @@ def test_a_wrong_wish_is_refused_in_words(changes: dict[str, object], words: str
 
 def test_the_limits_themselves_are_allowed() -> None:
     for side in (0, 1):
-        GenerationParams(**{"prompt": "x" * PROMPT_LIMIT, **{name: limits[side] for name, limits in LIMITS.items()}})
+        GenerationParams(**{"prompt": "x" * PROMPT_LIMIT, **{name: limits[side] for name, limits in FIELDS.items()}})
 
 
 def test_a_recipe_names_only_what_the_drawing_depended_on() -> None:

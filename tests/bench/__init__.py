@@ -1,0 +1,1 @@
+"""Figures of Tessera against the plain libraries: `make bench`, or `python -m tests.bench NAME ...`."""
