@@ -118,7 +118,7 @@ def _refuse_unused(options: dict[str, Any], spec: CheckpointSpec) -> None:
     used = USED.get(spec.family, ())
     for name, flag in FLAGS.items():
         if options[flag] not in (None, "") and name not in used:
-            known = ", ".join(f"--{FLAGS[name]}" for name in used)
+            known = ", ".join(f"--{FLAGS[name]}" for name in used if name in FLAGS)
             raise InvalidParamsError(f"{spec.name} does not use --{flag}.", hint=f"It uses {known}.")
     if options["strength"] is not None and options["image"] is None:
         raise InvalidParamsError("--strength needs a picture to begin from.", hint="Give it with --image.")

@@ -14,6 +14,8 @@ from generation.engines.base import CancelToken, Engine
 from generation.engines.device import Device
 from generation.engines.factory import create_engine
 from generation.engines.fragments import Fragment, Kind, Pixels
+from generation.engines.janus import JanusEngine
+from generation.engines.multimodal import MultimodalEngine
 from generation.engines.params import CheckpointSpec, GenerationParams
 
 PROMPT = "a cat left of pizza on blue"
@@ -24,6 +26,13 @@ def loaded(folder: Path, family: str) -> Engine:
     engine = create_engine(CheckpointSpec("tiny", str(folder), family))
     engine.load(Device("cpu"))
     return engine
+
+
+def janus_of(engine: Engine) -> JanusEngine:
+    """The engine that the family hands everything on to."""
+    assert isinstance(engine, MultimodalEngine)
+    assert isinstance(engine._inner, JanusEngine)
+    return engine._inner
 
 
 def draw(engine: Engine, size: int, **wish: Any) -> list[Fragment]:

@@ -19,7 +19,7 @@ from generation.training.multimodal.describing import LONGEST_ANSWER, describe
 from generation.training.multimodal.drawing import draw as reference_draw
 from generation.training.multimodal.looking import instruction_tokens, stack_pictures
 from tests.generation.engines import tiny
-from tests.generation.engines.drawing import change, draw, finals, loaded, pictures, png, poison, same
+from tests.generation.engines.drawing import change, draw, finals, janus_of, loaded, pictures, png, poison, same
 
 EDGE = 32
 
@@ -110,16 +110,16 @@ def test_an_edit_streams_and_obeys_seeds_guidance_and_words(engine: Engine) -> N
 
 
 def test_without_words_the_picture_stays(engine: Engine) -> None:
-    with_words, without = engine._writer.edit("a cat", guided=True, codes=65).rows.tolist()
+    with_words, without = janus_of(engine)._writer.edit("a cat", guided=True, codes=65).rows.tolist()
     assert with_words == [1, 7, 8, *[6] * 64, 5, 4]
     assert without == [1, 0, 0, *[6] * 64, 5, 4]
 
 
 @pytest.mark.parametrize("special", ["<image>", "<boi>", "<eoi>", "<pad>", "<bos>", "<eos>"])
 def test_nobodys_words_are_taken_for_more(special: str, engine: Engine) -> None:
-    unknown = engine._writer.draw("a <unk> cat", guided=False, codes=65).rows.tolist()
+    unknown = janus_of(engine)._writer.draw("a <unk> cat", guided=False, codes=65).rows.tolist()
     assert unknown == [[1, 7, 3, 8, 4]]
-    assert engine._writer.draw(f"a {special} cat", guided=False, codes=65).rows.tolist() == unknown
+    assert janus_of(engine)._writer.draw(f"a {special} cat", guided=False, codes=65).rows.tolist() == unknown
     picture = png(pictures()[0])
     assert answers(engine, picture, f"a {special}") == answers(engine, picture, "a <unk>")
 

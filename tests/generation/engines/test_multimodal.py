@@ -16,7 +16,7 @@ from generation.engines.fragments import Kind, Note
 from generation.engines.janus_loop import Sampling, choose, draw_codes
 from generation.engines.params import GenerationParams
 from tests.generation.engines import tiny
-from tests.generation.engines.drawing import PROMPT, change, draw, finals, loaded, lose, poison, same
+from tests.generation.engines.drawing import PROMPT, change, draw, finals, janus_of, loaded, lose, poison, same
 
 JANUS, MOSAIC = 16, 32  # edges in pixels
 
@@ -114,7 +114,7 @@ def test_cancel_stops_before_the_next_code(mosaic: Engine) -> None:
         if len(passes) == 10:
             cancel.cancel()
 
-    hook = mosaic._network.model.language_model.register_forward_hook(count)
+    hook = janus_of(mosaic)._network.model.language_model.register_forward_hook(count)
     try:
         with pytest.raises(CanceledError):
             list(mosaic.generate(GenerationParams(PROMPT, MOSAIC, MOSAIC, 7), cancel))
@@ -212,7 +212,7 @@ def test_the_wrong_family_is_refused(mosaic_folder: Path) -> None:
 def test_nothing_is_left_after_unload(mosaic_folder: Path) -> None:
     engine = loaded(mosaic_folder, "multimodal")
     draw(engine, MOSAIC)
-    network = weakref.ref(engine._network)
+    network = weakref.ref(janus_of(engine)._network)
     assert engine.size_bytes() > 0
     engine.unload()
     engine.unload()
