@@ -4,29 +4,27 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import diffusers
 import numpy as np
 import numpy.typing as npt
 import torch
-import transformers
 
 from generation.engines.aside import Emit, iterate_aside
 from generation.engines.base import CancelToken
 from generation.engines.checkpoint_facts import CheckpointFacts
-from generation.engines.checkpoint_files import variant_of
 from generation.engines.device import Device
 from generation.engines.diffusion_latents import CleanLatents
 from generation.engines.diffusion_preview import Previewer
+from generation.engines.diffusion_reading import read_pipeline
 from generation.engines.errors import CheckpointError, InvalidNumbersError
 from generation.engines.fragments import Fragment, Kind, Note, Pixels, Step
 from generation.engines.inspection import inspect_checkpoint, require_drawable
-from generation.engines.loading import bytes_of, quiet, require_complete, unusable
+from generation.engines.loading import bytes_of, unusable
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
 from generation.engines.plan import AS_IS, Plan
 from generation.engines.precision import dtype_for, require_finite
-from generation.engines.reading import read_json
 from generation.engines.source import open_source
 
 MOST_PREVIEWS = 16
@@ -51,7 +49,7 @@ class DiffusionEngine:
             raise CheckpointError(f"{self.spec.name} is of the family {facts.family}, not diffusion.")
         with device.memory_errors(f"loading {self.spec.name}"):
             with unusable(self.spec.name):
-                pipeline = _read(folder, dtype_for(device, plan.precision), facts)
+                pipeline = read_pipeline(self.spec, dtype_for(device, plan.precision), facts)
             pipeline = pipeline.to(device.torch)
             self._previewer = Previewer.of(pipeline, folder)
         self._pipelines["text_to_image"] = pipeline
@@ -179,38 +177,3 @@ def _pixels(picture: npt.NDArray[np.floating[Any]]) -> Pixels:
 def _is_too_long(pipeline: Any, prompt: str) -> bool:
     tokenizer = pipeline.tokenizer
     return len(tokenizer(prompt, truncation=False).input_ids) > int(tokenizer.model_max_length)
-
-
-def _read(folder: Path, dtype: torch.dtype, facts: CheckpointFacts) -> Any:
-    """The pipeline, in RAM still; only classes that inspection allows come this far."""
-    quiet(diffusers)
-    quiet(transformers)
-    entries = read_json(folder / "model_index.json")
-    left_out = {part: None for part, entry in entries.items() if entry == [None, None]}
-    networks = {part: _read_network(_class(*entries[part]), folder / part, dtype) for part in facts.networks}
-    pipeline = getattr(diffusers, facts.class_name).from_pretrained(
-        folder, local_files_only=True, **left_out, **networks
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def _class(library: str, name: str) -> Any:
-    """As the pipeline itself would look it up; a third library stands for a module of diffusers' pipelines."""
-    libraries = {"diffusers": diffusers, "transformers": transformers}
-    module = libraries.get(library) or getattr(diffusers.pipelines, library)
-    return getattr(module, name)
-
-
-def _read_network(kind: Any, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-    """One part. Read one by one, because the pipeline keeps to itself which weights it did not find."""
-    network, report = kind.from_pretrained(
-        folder,
-        dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
-        variant=variant_of(folder),
-        output_loading_info=True,
-    )
-    require_complete(folder.name, report["missing_keys"])
-    return cast(torch.nn.Module, network.eval())

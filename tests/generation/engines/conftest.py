@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.generation.engines import tiny
+from tests.generation.engines import record, tiny
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +35,11 @@ def looking_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def diffusion_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_diffusion(tmp_path_factory.mktemp("checkpoints") / "diffusion")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which classes of diffusers and transformers were really loaded and drawn with."""
+    names = record.names()
+    if names:
+        terminalreporter.section("classes really loaded and drawn in tiny form")
+        terminalreporter.write_line(f"{len(names)}: {', '.join(names)}")

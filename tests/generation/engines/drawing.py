@@ -14,9 +14,11 @@ from generation.engines.base import CancelToken, Engine
 from generation.engines.device import Device
 from generation.engines.factory import create_engine
 from generation.engines.fragments import Fragment, Kind, Pixels
+from generation.engines.inspection import inspect_checkpoint
 from generation.engines.janus import JanusEngine
 from generation.engines.multimodal import MultimodalEngine
-from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.engines.params import Capability, CheckpointSpec, GenerationParams
+from tests.generation.engines import record
 
 PROMPT = "a cat left of pizza on blue"
 
@@ -38,7 +40,16 @@ def janus_of(engine: Engine) -> JanusEngine:
 def draw(engine: Engine, size: int, **wish: Any) -> list[Fragment]:
     """Every fragment of a wish; notes are left out."""
     params = GenerationParams(**{"prompt": PROMPT, "width": size, "height": size, "seed": 7, **wish})
-    return [item for item in engine.generate(params, CancelToken()) if isinstance(item, Fragment)]
+    found = [item for item in engine.generate(params, CancelToken()) if isinstance(item, Fragment)]
+    record.drawn(class_of(engine, params.capability))
+    return found
+
+
+def class_of(engine: Any, capability: Capability) -> str:
+    """Of the library: the pipeline or the transformer that draws this with the engine."""
+    if isinstance(engine, MultimodalEngine):
+        return str(inspect_checkpoint(engine.spec.path).class_name)
+    return type(engine._pipelines[capability]).__name__
 
 
 def finals(fragments: list[Fragment]) -> list[Fragment]:
