@@ -40,6 +40,7 @@ class StoredPicture:
     size_bytes: int
     width: int
     height: int
+    codes: str = ""  # packed, where it was drawn of codes
 
 
 def path(relative: str) -> Path:
@@ -61,7 +62,7 @@ def write_picture(png: bytes, recipe: dict[str, Any]) -> StoredPicture:
     """Write a picture with its recipe inside, and its thumbnail. Raises OSError, e.g. when the disk is full."""
     key = uuid.uuid4()
     relative = f"{IMAGES}/{key.hex[:2]}/{key}/{PICTURE}"
-    data = png_with_recipe(png, recipe)
+    data = picture_bytes(png, recipe)
     try:
         write_atomic(path(relative), data)
         thumb, (width, height) = _thumbnail(png)
@@ -70,6 +71,11 @@ def write_picture(png: bytes, recipe: dict[str, Any]) -> StoredPicture:
         delete(relative)
         raise
     return StoredPicture(key, relative, hashlib.sha256(data).hexdigest(), len(data), width, height)
+
+
+def picture_bytes(png: bytes, recipe: dict[str, Any]) -> bytes:
+    """What is kept of a drawn picture, byte for byte."""
+    return png_with_recipe(png, recipe)
 
 
 def write_atomic(target: Path, data: bytes) -> None:

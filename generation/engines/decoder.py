@@ -3,6 +3,7 @@
 A decoder lives for one picture. Patches cover the canvas exactly once, from top left to bottom right.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
+from generation.engines.codes import require_codes
 from generation.engines.fragments import Pixels
 from generation.engines.mosaic import Mosaic
 from generation.engines.precision import require_finite
@@ -34,6 +36,7 @@ class StreamingDecoder(Protocol):
     width: int
     height: int
     tokens: int
+    codes: list[int]
 
     def allowed(self, position: int) -> slice:
         """The codes that make sense there."""
@@ -45,12 +48,19 @@ class StreamingDecoder(Protocol):
         """The whole picture, once every code is there."""
 
 
+def show_again(decoder: StreamingDecoder, codes: Sequence[int]) -> Pixels:
+    """The picture of codes that were drawn before. Raises InvalidParamsError when they are none of this decoder's."""
+    require_codes(codes, tokens=decoder.tokens, allowed=decoder.allowed)
+    decoder.codes[:] = codes
+    return decoder.final()
+
+
 class MosaicDecoder:
     """A ground, then tiles by table look-up: exact and local. Patches are half rows, so that the canvas lives."""
 
     def __init__(self, mosaic: Mosaic) -> None:
         self._mosaic = mosaic
-        self._codes: list[int] = []
+        self.codes: list[int] = []
         self.width, self.height = mosaic.size
         self.tokens = mosaic.tokens
         columns = mosaic.grid[1]
@@ -62,21 +72,21 @@ class MosaicDecoder:
 
     def feed(self, code: int) -> Patch | None:
         """Half a row of tiles at a time."""
-        self._codes.append(code)
-        placed, columns, side = len(self._codes) - 1, self._mosaic.grid[1], self._mosaic.tile_side
+        self.codes.append(code)
+        placed, columns, side = len(self.codes) - 1, self._mosaic.grid[1], self._mosaic.tile_side
         if placed == 0:
             return None
         row, last = divmod(placed - 1, columns)
         if last + 1 not in self._ends:
             return None
         first = max((end for end in self._ends if end <= last), default=0)
-        ground, codes = self._codes[0], self._codes[1 + row * columns + first : placed + 1]
+        ground, codes = self.codes[0], self.codes[1 + row * columns + first : placed + 1]
         tiles = [self._mosaic.tile(code, ground) for code in codes]
         return Patch(first * side, row * side, np.ascontiguousarray(np.concatenate(tiles, axis=1)))
 
     def final(self) -> Pixels:
         """The table look-up of all codes."""
-        return self._mosaic.decode(self._codes)
+        return self._mosaic.decode(self.codes)
 
 
 class JanusDecoder:
@@ -89,7 +99,7 @@ class JanusDecoder:
 
     def __init__(self, network: JanusVQVAE, *, band_rows: int | None = None) -> None:
         self._network = network
-        self._codes: list[int] = []
+        self.codes: list[int] = []
         self._rows, self._columns = network.quantize.quant_state_dims
         self._scale = 2 ** (network.decoder.num_resolutions - 1)
         self._band_rows = band_rows or max(1, self._rows // BANDS)
@@ -103,8 +113,8 @@ class JanusDecoder:
 
     def feed(self, code: int) -> Patch | None:
         """A band of rows at a time."""
-        self._codes.append(code)
-        rows, rest = divmod(len(self._codes), self._columns)
+        self.codes.append(code)
+        rows, rest = divmod(len(self.codes), self._columns)
         if rest or (rows % self._band_rows and rows != self._rows):
             return None
         first = (rows - 1) // self._band_rows * self._band_rows
@@ -113,12 +123,12 @@ class JanusDecoder:
     @torch.inference_mode()
     def final(self) -> Pixels:
         """One full decode."""
-        return _pixels(self._upper(self._trunk(self._codes)), "picture decoder")
+        return _pixels(self._upper(self._trunk(self.codes)), "picture decoder")
 
     @torch.inference_mode()
     def _decode_band(self, first: int, last: int) -> Pixels:
         missing = self._rows - last
-        trunk = self._trunk(self._codes + self._codes[-self._columns :] * missing)
+        trunk = self._trunk(self.codes + self.codes[-self._columns :] * missing)
         top, bottom = max(0, first - HALO), min(self._rows, last + HALO)
         band = self._upper(trunk[:, :, top:bottom])
         start = (first - top) * self._scale

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from generation.engines.codes import pack_codes
 from generation.engines.fragments import Fragment, Kind, Pixels
 from generation.engines.protocol import EncodedFragment
 
@@ -41,6 +42,7 @@ def encode(fragment: Fragment) -> EncodedFragment:
         steps=fragment.steps,
         seed=fragment.seed,
         data=data,
+        codes=pack_codes(fragment.codes),
     )
 
 

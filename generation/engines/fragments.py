@@ -28,7 +28,7 @@ class Fragment:
     """Pixels with a place. `sequence` counts from 0 per picture and kind; `x`, `y` are canvas pixels.
 
     A preview may be smaller than the canvas: it always stands for the whole of it. `step` of `steps` tells how far
-    this picture (`index` of the batch) is.
+    this picture (`index` of the batch) is. A final of an autoregressive network tells the codes it was drawn of.
     """
 
     kind: Kind
@@ -42,6 +42,7 @@ class Fragment:
     steps: int
     pixels: Pixels
     seed: int = 0
+    codes: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:

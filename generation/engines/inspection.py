@@ -41,6 +41,8 @@ def require_drawable(facts: CheckpointFacts, params: GenerationParams) -> None:
     if params.capability not in facts.capabilities:
         able = ", ".join(ABLE_TO[capability] for capability in facts.capabilities)
         raise InvalidParamsError(f"This checkpoint cannot {ABLE_TO[params.capability]}; it can {able}.")
+    if params.codes and facts.family != "multimodal":
+        raise InvalidParamsError("This checkpoint draws without codes.", hint="Draw the picture again by its recipe.")
     if params.capability != "describe" and (params.width, params.height) not in facts.sizes:
         known = ", ".join(f"{width}x{height}" for width, height in facts.sizes)
         raise InvalidParamsError(f"This checkpoint cannot draw {params.width}x{params.height}; it can draw {known}.")

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, JanusForConditionalGeneration, PreTraine
 from generation.engines.base import CancelToken
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.checkpoint_files import variant_of
-from generation.engines.decoder import JanusDecoder, MosaicDecoder, Patch, StreamingDecoder
+from generation.engines.decoder import JanusDecoder, MosaicDecoder, Patch, StreamingDecoder, show_again
 from generation.engines.device import Device
 from generation.engines.errors import CheckpointError
 from generation.engines.fragments import Fragment, Kind, Note, Step, Words
@@ -69,6 +69,9 @@ class JanusEngine:
         if self._device is None or self._facts is None or self._network is None:
             raise CheckpointError(f"{self.spec.name} is not loaded.")
         require_drawable(self._facts, params)
+        if params.codes:
+            yield self._show_again(params)
+            return
         sampling = _sampling(params, self._facts.defaults)
         prompt = self._prompt(params, guided=sampling.guided)
         if prompt.truncated:
@@ -99,6 +102,14 @@ class JanusEngine:
             return self._writer.ask(params.prompt.strip() or QUESTION, words=LONGEST_ANSWER)
         write = self._writer.edit if params.capability == "edit" else self._writer.draw
         return write(params.prompt, guided=guided, codes=_decoder(self._network, self._mosaic).tokens)
+
+    def _show_again(self, params: GenerationParams) -> Fragment:
+        """A picture that was drawn before, from its codes."""
+        assert self._device is not None and self._network is not None  # noqa: S101 generate has seen to it
+        decoder = _decoder(self._network, self._mosaic)
+        with self._device.memory_errors("decoding"):
+            whole = Patch(0, 0, show_again(decoder, params.codes))
+        return _fragment(Kind.FINAL, whole, decoder, (0, 0, decoder.tokens, params.seed))
 
     def _describe(self, prompt: Prompt, seen: torch.Tensor, cancel: CancelToken) -> Iterator[Step | Words]:
         """Greedy, so that the same picture always gets the same answer."""
@@ -170,6 +181,7 @@ def _fragment(kind: Kind, patch: Patch, decoder: StreamingDecoder, place: tuple[
         steps=decoder.tokens,
         pixels=patch.pixels,
         seed=seed,
+        codes=tuple(decoder.codes) if kind is Kind.FINAL else (),
     )
 
 

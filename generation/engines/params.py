@@ -86,6 +86,8 @@ class GenerationParams:
 
     The prompt of "edit" is an instruction; that of "describe" a question, QUESTION when empty, answered in words.
 
+    With `codes`, those of a picture that was drawn before, nothing is drawn: they are shown again as they are.
+
     Picture `i` of `count` is drawn with seed `seed + i`, so any one of a batch can be drawn again alone.
     """
 
@@ -104,6 +106,7 @@ class GenerationParams:
     mask: bytes | None = None
     scheduler: str | None = None
     loras: tuple[Lora, ...] = ()
+    codes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises InvalidParamsError with a sentence that names the value."""
@@ -123,6 +126,8 @@ class GenerationParams:
                 "Repainting a part needs a mask, and nothing else takes one.",
                 hint="Hand in a mask, white where to paint.",
             )
+        if self.codes and (self.capability != "text_to_image" or self.count != 1):
+            raise InvalidParamsError("Codes are shown again one picture at a time, and need nothing else.")
         if len(self.loras) > MAX_LORAS:
             raise InvalidParamsError(f"{len(self.loras)} LoRAs are too many; {MAX_LORAS} is the most.")
 
@@ -136,7 +141,8 @@ class GenerationParams:
     def from_header(cls, header: Mapping[str, Any], *, source: bytes | None, mask: bytes | None) -> Self:
         """The reverse. Raises InvalidParamsError; KeyError or TypeError when it is no header."""
         loras = tuple(Lora(**lora) for lora in header.get("loras", ()))
-        return cls(**{**header, "loras": loras}, source=source, mask=mask)
+        codes = tuple(header.get("codes", ()))
+        return cls(**{**header, "loras": loras, "codes": codes}, source=source, mask=mask)
 
 
 def check_number(name: str, value: float | None) -> None:

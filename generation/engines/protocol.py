@@ -21,7 +21,7 @@ from generation.engines.fragments import Kind, Note, Step, Words
 T = TypeVar("T")
 
 MAGIC = b"TR"
-VERSION = 4
+VERSION = 5
 HEAD = struct.Struct("!2sBBII")  # magic, version, type, bytes of the header, bytes of the body
 HEADER_LIMIT = 1024 * 1024
 FRAME_LIMIT = 64 * 1024 * 1024
@@ -95,6 +95,7 @@ class EncodedFragment:
 
     `x`, `y`, `width`, `height` are the rectangle it fills, in canvas pixels for a fragment or final. A preview stands
     for the whole canvas whatever its own size. `data` may hold fewer pixels than the rectangle: scale it.
+    `codes`, packed, are those that the final of an autoregressive network was drawn of.
     """
 
     kind: Kind
@@ -110,6 +111,7 @@ class EncodedFragment:
     steps: int
     seed: int
     data: bytes
+    codes: str = ""
 
     def to_header(self) -> dict[str, Any]:
         """JSON-ready, without the bytes."""

@@ -2,7 +2,7 @@
 
 from generation.models.checkpoint import Checkpoint
 from generation.models.device import Device, DeviceCommand
-from generation.models.image import Image, Upload
+from generation.models.image import Image, ImageCodes, Upload
 from generation.models.project import Membership, Project
 from generation.models.request import GenerationRequest
 
@@ -12,6 +12,7 @@ __all__ = [
     "DeviceCommand",
     "GenerationRequest",
     "Image",
+    "ImageCodes",
     "Membership",
     "Project",
     "Upload",

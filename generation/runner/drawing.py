@@ -102,14 +102,8 @@ class Drawing:
         )
 
     def _draw(self) -> None:
-        request = self.request
-        params = GenerationParams(
-            prompt=request.prompt,
-            capability=cast(Capability, request.capability),
-            source=_source(request),
-            **request.params,
-        )
-        replies = self.room.generate(request.checkpoint.spec(), params, tick=self.tick, stepped=self._step)
+        spec, params = self.request.checkpoint.spec(), params_of(self.request)
+        replies = self.room.generate(spec, params, tick=self.tick, stepped=self._step)
         # Closed here and now: a traceback that is kept would keep the room drawing.
         with closing(cast("Generator[Reply]", replies)):
             for reply in replies:
@@ -152,7 +146,7 @@ class Drawing:
     def _take(self, fragment: EncodedFragment) -> None:
         self._begin()
         if fragment.kind is Kind.FINAL:
-            stored = image_write(request=self.request, seed=fragment.seed, png=fragment.data)
+            stored = image_write(request=self.request, seed=fragment.seed, png=fragment.data, codes=fragment.codes)
             self.pictures.append((fragment.index, fragment.seed, stored))
         else:
             self.publisher.fragment(fragment)
@@ -225,6 +219,16 @@ class Drawing:
         for file in files:
             storage.delete(file)
         self.pictures.clear()
+
+
+def params_of(request: GenerationRequest) -> GenerationParams:
+    """What the engine room is asked for. Raises SourceMissingError."""
+    return GenerationParams(
+        prompt=request.prompt,
+        capability=cast(Capability, request.capability),
+        source=_source(request),
+        **request.params,
+    )
 
 
 def _source(request: GenerationRequest) -> bytes | None:

@@ -1,6 +1,7 @@
 """Pictures: from drawn bytes to a file and its row, and the sweeping of what nobody needs."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -8,7 +9,7 @@ from django.utils import timezone
 
 from generation import storage
 from generation.engines.recipe import recipe_for
-from generation.models import GenerationRequest, Image, Upload
+from generation.models import GenerationRequest, Image, ImageCodes, Upload
 from generation.storage import StoredPicture
 
 ORPHAN_SECONDS = 24 * 3600
@@ -18,14 +19,14 @@ T = TypeVar("T")
 Touch = Callable[[], None]
 
 
-def image_write(*, request: GenerationRequest, seed: int, png: bytes) -> StoredPicture:
+def image_write(*, request: GenerationRequest, seed: int, png: bytes, codes: str = "") -> StoredPicture:
     """Write the file of one drawn picture, its recipe inside. Its row comes later, see request_complete."""
-    return storage.write_picture(png, recipe_of(request, seed))
+    return replace(storage.write_picture(png, recipe_of(request, seed)), codes=codes)
 
 
 def image_store(*, request: GenerationRequest, index: int, seed: int, stored: StoredPicture) -> Image:
     """The row of a picture whose file is written."""
-    return Image.objects.create(
+    image = Image.objects.create(
         id=stored.id,
         request=request,
         index=index,
@@ -41,6 +42,9 @@ def image_store(*, request: GenerationRequest, index: int, seed: int, stored: St
         sha256=stored.sha256,
         size_bytes=stored.size_bytes,
     )
+    if stored.codes:
+        ImageCodes.objects.create(image=image, packed=stored.codes)
+    return image
 
 
 def recipe_of(request: GenerationRequest, seed: int) -> dict[str, Any]:
