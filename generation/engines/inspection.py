@@ -7,12 +7,13 @@ a clear CheckpointError. A folder that could run code (pickles, Python files, `a
 from pathlib import Path
 
 from generation.engines.checkpoint_facts import CheckpointFacts
-from generation.engines.checkpoint_files import files_of, refuse_code
+from generation.engines.checkpoint_files import files_of
 from generation.engines.errors import CheckpointError, InvalidParamsError
 from generation.engines.inspect_diffusion import inspect_diffusion
 from generation.engines.inspect_multimodal import inspect_multimodal
 from generation.engines.params import ABLE_TO, GenerationParams
 from generation.engines.reading import reading
+from generation.engines.refusals import refuse_hostile
 
 
 def inspect_checkpoint(path: str | Path) -> CheckpointFacts:
@@ -25,7 +26,7 @@ def inspect_checkpoint(path: str | Path) -> CheckpointFacts:
         if not folder.is_dir():
             raise CheckpointError(f"There is no folder {folder}.", hint="Give the folder that holds the checkpoint.")
         files = files_of(folder)
-        refuse_code(folder, files)
+        refuse_hostile(folder, files)
         if (folder / "model_index.json").is_file():
             return inspect_diffusion(folder, files)
         if (folder / "config.json").is_file():

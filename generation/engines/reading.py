@@ -16,6 +16,8 @@ from typing import Any, cast
 from generation.engines.errors import CheckpointError, FilesUnavailableError
 
 AGAIN = "Fetch the checkpoint again."
+LONGEST_FILE = 16 * 1024 * 1024  # of settings; the longest in use has about 8 MB (a vocabulary inside a config)
+MOST_VALUES = 1_000_000  # commas and brackets of one file
 MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT})
 RUST = re.compile(r"\(os error (\d+)\)")  # safetensors and tokenizers tell the number only in words
 
@@ -54,18 +56,55 @@ def unavailable(name: str, fault: str) -> FilesUnavailableError:
     )
 
 
+class UnreadableError(ValueError):
+    """JSON that is none, or more of it than is read."""
+
+
+def parse_json(data: bytes, *, most_values: int = MOST_VALUES, twice: bool = True) -> Any:
+    """Raises UnreadableError. Counts before it parses, so that a small file never becomes a lot of memory.
+
+    `twice` lets a name stand twice in one object, of which the last counts, as in every library.
+    """
+    if sum(map(data.count, (b",", b"[", b"{"))) > most_values:
+        raise UnreadableError(f"it holds more than {most_values:,} values")
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=None if twice else _unique)
+    except UnreadableError:
+        raise
+    except RecursionError as error:
+        raise UnreadableError("it is nested too deeply") from error
+    except ValueError as error:
+        raise UnreadableError("it is no JSON") from error
+    return value
+
+
+def read_bytes(file: Path, most: int = LONGEST_FILE) -> bytes:
+    """The whole of a small file. Raises CheckpointError when it is longer than `most`."""
+    place = f"{file.parent.name}/{file.name}"
+    with reading(place), file.open("rb") as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise CheckpointError(f"{place} has more than {most // 1024:,} KB, which is too long for its kind.", hint=AGAIN)
+    return data
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """A settings file. Raises CheckpointError unless it holds one object."""
     place = f"{file.parent.name}/{file.name}"
-    with reading(place):
-        data = file.read_bytes()
     try:
-        value = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{place} cannot be read as JSON.", hint=AGAIN) from error
+        value = parse_json(read_bytes(file))
+    except UnreadableError as error:
+        raise CheckpointError(f"{place} cannot be read as JSON: {error}.", hint=AGAIN) from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{place} does not hold a JSON object.", hint=AGAIN)
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise UnreadableError("a name stands twice in it")
+    return found
 
 
 class Settings:
