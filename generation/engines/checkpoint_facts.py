@@ -16,7 +16,7 @@ EDGE_STEP = 8  # pixels of one latent place in the networks that are known
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFacts:
-    """What the files say. `networks` are the parts of a pipeline that have weights."""
+    """What the files say. `networks` are the parts of a pipeline that have weights, `schedulers` those it can use."""
 
     family: Family
     capabilities: tuple[Capability, ...]
@@ -25,6 +25,7 @@ class CheckpointFacts:
     size_bytes: int
     class_name: str
     networks: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
 
 
 def own_settings(

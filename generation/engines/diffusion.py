@@ -18,6 +18,7 @@ from generation.engines.device import Device
 from generation.engines.diffusion_latents import CleanLatents
 from generation.engines.diffusion_preview import Previewer
 from generation.engines.diffusion_reading import read_pipeline
+from generation.engines.diffusion_schedule import fresh_scheduler
 from generation.engines.errors import CheckpointError, InvalidNumbersError
 from generation.engines.fragments import Fragment, Kind, Note, Pixels, Step
 from generation.engines.inspection import inspect_checkpoint, require_drawable
@@ -39,6 +40,7 @@ class DiffusionEngine:
         self._facts: CheckpointFacts | None = None
         self._pipelines: dict[Capability, Any] = {}
         self._previewer: Previewer | None = None
+        self._scheduler: Any = None
         self._plan = AS_IS
 
     def load(self, device: Device, plan: Plan = AS_IS) -> None:
@@ -52,7 +54,7 @@ class DiffusionEngine:
                 pipeline = read_pipeline(self.spec, dtype_for(device, plan.precision), facts)
             pipeline = pipeline.to(device.torch)
             self._previewer = Previewer.of(pipeline, folder)
-        self._pipelines["text_to_image"] = pipeline
+        self._pipelines["text_to_image"], self._scheduler = pipeline, pipeline.scheduler
         self._device, self._facts, self._plan = device, facts, plan
 
     def adapt(self, plan: Plan) -> bool:
@@ -103,7 +105,8 @@ class DiffusionEngine:
         """One picture. The scheduler is its own: it has state, and it is listened to."""
         device, previewer, seed = self._device, self._previewer, params.seed + index
         assert device is not None and previewer is not None  # noqa: S101 generate has seen to it
-        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+        generator = device.generator(seed)
+        pipeline.scheduler = fresh_scheduler(self._scheduler, params.scheduler, generator)
         clean = CleanLatents(pipeline.scheduler)
         place = _Place(index, seed, params.width, params.height)
 
@@ -116,7 +119,7 @@ class DiffusionEngine:
                     emit(place.preview(previewer.pixels(clean.latest), step + 1, running.num_timesteps))
                 return tensors
 
-            drawn = pipeline(**wish, generator=device.generator(seed), output_type="np", callback_on_step_end=step_ends)
+            drawn = pipeline(**wish, generator=generator, output_type="np", callback_on_step_end=step_ends)
             emit(place.final(_pixels(drawn.images[0]), pipeline.num_timesteps))
 
         yield from iterate_aside(work)

@@ -7,6 +7,7 @@ from generation.engines.checkpoint_files import weigh
 from generation.engines.errors import CheckpointError
 from generation.engines.params import Capability
 from generation.engines.reading import AGAIN, Settings
+from generation.engines.schedulers import schedulers_of
 
 DRAW: tuple[Capability, ...] = ("text_to_image", "image_to_image")
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
@@ -30,7 +31,8 @@ def inspect_diffusion(folder: Path, files: list[Path]) -> CheckpointFacts:
     size_bytes = sum(weigh(folder / part, files) for part in networks)
     sizes = checked_sizes(folder, _diffusion_sizes(folder, name))
     sizes, defaults = own_settings(folder, "diffusion", sizes, _diffusion_defaults(folder, name))
-    return CheckpointFacts("diffusion", DRAW, sizes, defaults, size_bytes, name, networks)
+    schedulers = schedulers_of(folder, name)
+    return CheckpointFacts("diffusion", DRAW, sizes, defaults, size_bytes, name, networks, schedulers)
 
 
 def _is_network(folder: Path, part: str, entry: object) -> bool:

@@ -11,9 +11,10 @@ from generation.engines.checkpoint_files import files_of
 from generation.engines.errors import CheckpointError, InvalidParamsError
 from generation.engines.inspect_diffusion import inspect_diffusion
 from generation.engines.inspect_multimodal import inspect_multimodal
-from generation.engines.params import ABLE_TO, GenerationParams
+from generation.engines.params import ABLE_TO, USED, GenerationParams
 from generation.engines.reading import reading
 from generation.engines.refusals import refuse_hostile
+from generation.engines.schedulers import require_scheduler
 
 
 def inspect_checkpoint(path: str | Path) -> CheckpointFacts:
@@ -47,3 +48,6 @@ def require_drawable(facts: CheckpointFacts, params: GenerationParams) -> None:
     if params.capability != "describe" and (params.width, params.height) not in facts.sizes:
         known = ", ".join(f"{width}x{height}" for width, height in facts.sizes)
         raise InvalidParamsError(f"This checkpoint cannot draw {params.width}x{params.height}; it can draw {known}.")
+    require_scheduler(params.scheduler, facts.schedulers)
+    if params.loras and "loras" not in USED[facts.family]:
+        raise InvalidParamsError("This checkpoint takes no LoRAs.", hint="Leave them out.")

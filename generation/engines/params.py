@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from generation.engines.errors import InvalidParamsError
+from generation.engines.schedulers import check_scheduler
 
 Capability = Literal["text_to_image", "image_to_image", "inpaint", "edit", "describe"]
 Family = Literal["diffusion", "multimodal"]
@@ -67,11 +68,15 @@ class CheckpointSpec:
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Weights on top of a checkpoint's: a name, an absolute path of a safetensors file, how strongly it counts."""
+    """Weights on top of a checkpoint's: a name, an absolute path of a safetensors file, how strongly it counts.
+
+    `sha256`, where known, is checked before they are read.
+    """
 
     name: str
     path: str
     weight: float = 1.0
+    sha256: str = ""
 
     def __post_init__(self) -> None:
         """Raises InvalidParamsError."""
@@ -128,6 +133,7 @@ class GenerationParams:
             )
         if self.codes and (self.capability != "text_to_image" or self.count != 1):
             raise InvalidParamsError("Codes are shown again one picture at a time, and need nothing else.")
+        check_scheduler(self.scheduler)
         if len(self.loras) > MAX_LORAS:
             raise InvalidParamsError(f"{len(self.loras)} LoRAs are too many; {MAX_LORAS} is the most.")
 

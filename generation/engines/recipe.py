@@ -30,4 +30,8 @@ def recipe_for(
         value = defaults.get(name) if given is None else given
         if value is not None and (name != "strength" or wish["capability"] == "image_to_image"):
             recipe[name] = value
+    if "scheduler" in used and wish.get("scheduler"):
+        recipe["scheduler"] = wish["scheduler"]
+    if "loras" in used and wish.get("loras"):
+        recipe["loras"] = [{name: lora[name] for name in ("name", "weight", "sha256")} for lora in wish["loras"]]
     return recipe

@@ -37,6 +37,7 @@ FLAGS = {
     "guidance": "guidance",
     "temperature": "temperature",
     "strength": "strength",
+    "scheduler": "scheduler",
 }
 # options that a description has no use for
 DRAWING = (*FLAGS.values(), "seed", "width", "height", "output", "fragments")
@@ -167,6 +168,7 @@ def _params(options: dict[str, Any], facts: CheckpointFacts) -> GenerationParams
         negative_prompt=options["negative"],
         capability=capability,
         source=source,
+        scheduler=options["scheduler"],
         **{name: options[name] for name in FLAGS if name in LIMITS},
     )
 

@@ -168,6 +168,7 @@ def test_ctrl_c_cancels_cleanly(tmp_path: Path) -> None:
         ({"count": 9}, "count is 9; use 1 to 4"),
         ({"steps": 0}, "does not use --steps. It uses --guidance, --temperature"),
         ({"negative": "dogs"}, "does not use --negative"),
+        ({"scheduler": "ddim"}, "does not use --scheduler"),
         ({"strength": 0.5}, "does not use --strength"),
         ({"temperature": 9.0}, "temperature is 9"),
         ({"guidance": float("nan")}, "guidance is nan"),
@@ -227,7 +228,13 @@ def test_a_strength_needs_a_picture(tmp_path: Path) -> None:
         read_wish(options(checkpoint=str(diffusion), temperature=1.0))
     recipe = read_wish(options(checkpoint=str(diffusion))).recipe(7)
     assert recipe["steps"] == 25
-    assert "strength" not in recipe and "temperature" not in recipe, "they changed nothing"
+    assert not {"strength", "temperature", "scheduler", "loras"} & recipe.keys(), "they changed nothing"
+    chosen = read_wish(options(checkpoint=str(diffusion), scheduler="euler_a"))
+    assert (chosen.params.scheduler, chosen.recipe(7)["scheduler"]) == ("euler_a", "euler_a")
+    with pytest.raises(CommandError, match="no scheduler 'best'. Known are ddim,"):
+        read_wish(options(checkpoint=str(diffusion), scheduler="best"))
+    with pytest.raises(CommandError, match="cannot use the scheduler 'euler_flow'. It can use ddim,"):
+        read_wish(options(checkpoint=str(diffusion), scheduler="euler_flow"))
     source = tmp_path / "cat.png"
     Image.new("RGB", (32, 32)).save(source)
     assert read_wish(options(checkpoint=str(diffusion), image=str(source))).recipe(7)["strength"] == 0.6

@@ -53,6 +53,7 @@ class Command(BaseCommand):
         parser.add_argument("--steps", type=int)
         parser.add_argument("--guidance", type=float)
         parser.add_argument("--temperature", type=float)
+        parser.add_argument("--scheduler", help="how the noise is taken away, as euler_a or dpmpp_2m_karras")
         parser.add_argument("--negative", default="", help="what shall not be seen")
         parser.add_argument("--image", metavar="FILE", help="a picture to begin from, to change or to describe")
         parser.add_argument("--strength", type=float, help="how far to go from that picture, up to 1")

@@ -3,7 +3,7 @@
 import pytest
 
 from generation.engines.errors import InvalidParamsError
-from generation.engines.params import LIMITS, NUMBERS, PROMPT_LIMIT, GenerationParams
+from generation.engines.params import LIMITS, NUMBERS, PROMPT_LIMIT, GenerationParams, Lora
 from generation.engines.recipe import recipe_for
 
 WISH = {"prompt": "a cat", "width": 32, "height": 32, "seed": 7}
@@ -60,3 +60,15 @@ def test_a_recipe_names_only_what_the_drawing_depended_on() -> None:
     assert not {"steps", "strength"} & multimodal.keys()
     wish["capability"] = "image_to_image"
     assert recipe_for(family="diffusion", defaults={}, **drawn)["strength"] == 0.5
+
+
+def test_a_recipe_names_scheduler_and_loras_where_they_were_used() -> None:
+    lora = Lora("ink", "/somewhere/ink.safetensors", 0.5, sha256="ab")
+    wish = GenerationParams(**WISH, scheduler="euler_a", loras=(lora,)).to_header()
+    recipe = recipe_for(family="diffusion", defaults={}, checkpoint="c", wish=wish, seed=9)
+    assert recipe["scheduler"] == "euler_a"
+    assert recipe["loras"] == [{"name": "ink", "weight": 0.5, "sha256": "ab"}], (
+        "where the file lies is nobody's business"
+    )
+    other = recipe_for(family="multimodal", defaults={}, checkpoint="c", wish=wish, seed=9)
+    assert not {"scheduler", "loras"} & other.keys()
