@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from generation.engines.base import Engine
 from generation.engines.errors import DeviceMemoryError, EngineError
 from generation.engines.factory import create_engine
+from generation.engines.fingerprint import Sums
 from generation.engines.fragments import LOADED, LOADING, PURGED, Note
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.plan import AS_IS, Plan
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MEBIBYTE = 1024 * 1024
+GIGABYTE = 1e9
 
 
 @dataclass(slots=True)
@@ -47,6 +50,7 @@ class MemoryManager:
         self.tell = tell
         self._entries: list[Resident] = []  # the longest unused first
         self._listed: tuple[tuple[str, int], ...] = ()
+        self._sums = Sums()
 
     @property
     def resident(self) -> tuple[tuple[str, int], ...]:
@@ -123,6 +127,7 @@ class MemoryManager:
         """None when memory ran out. Whatever fails, nothing of it stays resident."""
         before, began = self.device.memory_used(), time.perf_counter()
         self.tell(Note(LOADING, f"Loading {spec.name}", {"checkpoint": spec.name}))
+        self._sums.verify(spec, partial(self._tell_check, spec.name))
         engine = create_engine(spec)
         loaded = False
         try:
@@ -140,6 +145,10 @@ class MemoryManager:
         self._list()
         self._report(LOADED, f"Loaded {spec.name}", before, time.perf_counter() - began, checkpoint=spec.name)
         return entry
+
+    def _tell_check(self, name: str, done: int, total: int) -> None:
+        message = f"Checking the files of {name}, {done / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB"
+        self.tell(Note(LOADING, message, {"checkpoint": name}))
 
     def _evict(self, leaving: list[Resident], reason: str) -> int:
         if not leaving:

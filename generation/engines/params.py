@@ -1,7 +1,7 @@
 """What an engine is asked for: a frozen, self-checking wish, and the checkpoint that shall fulfil it."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from generation.engines.errors import InvalidParamsError
@@ -56,7 +56,8 @@ def with_a_picture(capabilities: Collection[str]) -> Capability:
 class CheckpointSpec:
     """Which weights: a name for people, an absolute path (a folder or one file), the family that loads it.
 
-    `precision` other than auto is an operator's choice. `sha256`, where known, is checked before weights are read.
+    `precision` other than auto is an operator's choice. `sha256`, where known, is checked before weights are read;
+    `manifest` is what it is made of, the sums of the single files.
     """
 
     name: str
@@ -64,6 +65,7 @@ class CheckpointSpec:
     family: str
     precision: str = "auto"
     sha256: str = ""
+    manifest: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,16 @@ from core.models import UuidModel
 from generation.engines.params import CheckpointSpec
 
 
+class Precision(models.TextChoices):
+    """Numbers to draw with. Any but the first is an operator's choice for one checkpoint."""
+
+    AUTO = "auto", "best for the device"
+    FP32 = "fp32", "32 bit"
+    BF16 = "bf16", "16 bit, wide range (bf16)"
+    FP16 = "fp16", "16 bit, fine steps (fp16)"
+    INT8 = "int8", "8 bit weights"
+
+
 class Checkpoint(UuidModel):
     """Weights in a local folder. `capabilities`, `sizes` and `defaults` are facts read from the folder."""
 
@@ -14,6 +24,10 @@ class Checkpoint(UuidModel):
     description = models.CharField(max_length=300, blank=True)
     family = models.CharField(max_length=20)
     path = models.CharField(max_length=500)
+    sha256 = models.CharField(max_length=64, blank=True, help_text="of all its files, checked when it is loaded")
+    manifest = models.TextField(blank=True, editable=False, help_text="sha256 of each file, one a line")
+    precision = models.CharField(max_length=8, choices=Precision.choices, default=Precision.AUTO)
+    licence = models.CharField(max_length=120, blank=True, help_text="as its folder states it")
     capabilities = models.JSONField(default=list)
     sizes = models.JSONField(default=list, help_text="[[width, height], ...] that it can draw")
     defaults = models.JSONField(default=dict, help_text="steps, guidance, temperature, strength")
@@ -31,7 +45,14 @@ class Checkpoint(UuidModel):
 
     def spec(self) -> CheckpointSpec:
         """What the engine room needs to know."""
-        return CheckpointSpec(name=self.name, path=self.path, family=self.family)
+        return CheckpointSpec(
+            name=self.name,
+            path=self.path,
+            family=self.family,
+            precision=self.precision,
+            sha256=self.sha256,
+            manifest=self.manifest,
+        )
 
     def size_labels(self) -> list[str]:
         """["128x128", ...]"""
