@@ -40,7 +40,6 @@ class StoredPicture:
     size_bytes: int
     width: int
     height: int
-    codes: str = ""  # packed, where it was drawn of codes
 
 
 def path(relative: str) -> Path:

@@ -27,7 +27,7 @@ class Attempts:
     params: GenerationParams
     cancel: CancelToken
     plan: Plan = field(default_factory=Plan)
-    _widened: bool = False
+    _blank: bool = False  # the newest try drew one colour
     _failure: EngineError | None = None
 
     @property
@@ -47,8 +47,10 @@ class Attempts:
                     continue
                 if isinstance(item, Fragment) and item.kind is Kind.FINAL:
                     done.add(item.index)
+                    item = replace(item, precision=self.plan.precision, memory=self.plan.memory)
                 yield item
             if self._failure is None:
+                self.memory.remember(self.spec, self.plan)
                 return
             yield self._step_down(self._failure)
 
@@ -87,10 +89,13 @@ class Attempts:
         return Note("memory.retry", message, {"checkpoint": self.spec.name, "memory": plan.memory})
 
     def _widen(self, failure: EngineError) -> Note:
-        precision = None if self._widened else wider(self.memory.device, self.plan.precision)
+        """A number that is none names its part, so the ladder is walked; a blank picture gets one more chance."""
+        part = failure.part if isinstance(failure, InvalidNumbersError) else "network"
+        hopeless = self._blank and isinstance(failure, BlankPictureError)
+        precision = None if hopeless else wider(self.memory.device, self.plan.precision, part)
         if precision is None:
             raise failure
-        self._widened = True
+        self._blank = isinstance(failure, BlankPictureError)
         self.plan = replace(self.plan, precision=precision)
         message = f"The numbers of {self.spec.name} failed, trying once more in {precision}"
         detail = {"checkpoint": self.spec.name, "precision": precision, "reason": failure.code}

@@ -163,5 +163,5 @@ class JanusDecoder:
 
 def _pixels(picture: torch.Tensor, where: str) -> Pixels:
     """[1, 3, height, width] in -1..1 to uint8 [height, width, 3]."""
-    values = require_finite(picture, where)[0].permute(1, 2, 0).float()
+    values = require_finite(picture, where, "decoder")[0].permute(1, 2, 0).float()
     return ((values + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()

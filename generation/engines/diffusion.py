@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from generation.engines.aside import Emit, iterate_aside
@@ -16,16 +14,18 @@ from generation.engines.base import CancelToken
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.device import Device
 from generation.engines.diffusion_latents import CleanLatents
+from generation.engines.diffusion_precision import check_latents, to_pixels
 from generation.engines.diffusion_preview import Previewer
 from generation.engines.diffusion_reading import read_pipeline
 from generation.engines.diffusion_schedule import fresh_scheduler
-from generation.engines.errors import CheckpointError, InvalidNumbersError
+from generation.engines.diffusion_siblings import sibling
+from generation.engines.errors import CheckpointError
 from generation.engines.fragments import Fragment, Kind, Note, Pixels, Step
 from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.loading import bytes_of, unusable
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
 from generation.engines.plan import AS_IS, Plan
-from generation.engines.precision import dtype_for, require_finite
+from generation.engines.precision import attention_in, numbers_for
 from generation.engines.source import open_source
 
 MOST_PREVIEWS = 16
@@ -51,7 +51,7 @@ class DiffusionEngine:
             raise CheckpointError(f"{self.spec.name} is of the family {facts.family}, not diffusion.")
         with device.memory_errors(f"loading {self.spec.name}"):
             with unusable(self.spec.name):
-                pipeline = read_pipeline(self.spec, dtype_for(device, plan.precision), facts)
+                pipeline = read_pipeline(self.spec, numbers_for(device, plan.precision), facts)
             pipeline = pipeline.to(device.torch)
             self._previewer = Previewer.of(pipeline, folder)
         self._pipelines["text_to_image"], self._scheduler = pipeline, pipeline.scheduler
@@ -93,10 +93,7 @@ class DiffusionEngine:
         if capability not in self._pipelines:
             drawn = self._pipelines["text_to_image"]
             name = type(drawn).__name__.replace("Pipeline", "Img2ImgPipeline")
-            # vae: else a tiny one is refused; dtype: else everything is converted to float32
-            made = getattr(diffusers, name).from_pipe(drawn, vae=drawn.vae, dtype=drawn.dtype)
-            made.set_progress_bar_config(disable=True)
-            self._pipelines[capability] = made
+            self._pipelines[capability] = sibling(drawn, getattr(diffusers, name))
         return self._pipelines[capability]
 
     def _draw(
@@ -105,7 +102,7 @@ class DiffusionEngine:
         """One picture. The scheduler is its own: it has state, and it is listened to."""
         device, previewer, seed = self._device, self._previewer, params.seed + index
         assert device is not None and previewer is not None  # noqa: S101 generate has seen to it
-        generator = device.generator(seed)
+        numbers, generator = numbers_for(device, self._plan.precision), device.generator(seed)
         pipeline.scheduler = fresh_scheduler(self._scheduler, params.scheduler, generator)
         clean = CleanLatents(pipeline.scheduler)
         place = _Place(index, seed, params.width, params.height)
@@ -113,14 +110,15 @@ class DiffusionEngine:
         def work(emit: Emit[Fragment | Step]) -> None:
             def step_ends(running: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
                 cancel.raise_if_canceled()
+                check_latents(tensors, step, running.num_timesteps)
                 emit(Step(index, step + 1, running.num_timesteps))
                 if _is_shown(step, running.num_timesteps) and clean.latest is not None:
-                    require_finite(clean.latest, f"latent after step {step + 1}")
                     emit(place.preview(previewer.pixels(clean.latest), step + 1, running.num_timesteps))
                 return tensors
 
-            drawn = pipeline(**wish, generator=generator, output_type="np", callback_on_step_end=step_ends)
-            emit(place.final(_pixels(drawn.images[0]), pipeline.num_timesteps))
+            with attention_in(numbers):
+                drawn = pipeline(**wish, generator=generator, output_type="np", callback_on_step_end=step_ends)
+            emit(place.final(to_pixels(drawn.images[0]), pipeline.num_timesteps))
 
         yield from iterate_aside(work)
 
@@ -168,13 +166,6 @@ def _arguments(params: GenerationParams, defaults: dict[str, float]) -> dict[str
     source = open_source(params.source or b"", params.width, params.height)
     # pipelines draw only the last `strength` of the steps, and refuse when that is none
     return {**wish, "image": source, "strength": strength, "num_inference_steps": max(steps, math.ceil(1 / strength))}
-
-
-def _pixels(picture: npt.NDArray[np.floating[Any]]) -> Pixels:
-    """Floats 0..1 to bytes. The pipeline has clipped infinities already, not what is no number."""
-    if not np.isfinite(picture).all():
-        raise InvalidNumbersError("The picture decoder gave values that are not finite.")
-    return (picture * 255).round().astype(np.uint8)
 
 
 def _is_too_long(pipeline: Any, prompt: str) -> bool:

@@ -9,23 +9,28 @@ import transformers
 
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.checkpoint_files import variant_of
+from generation.engines.diffusion_precision import bridge, dtype_of
 from generation.engines.loading import quiet, require_complete
 from generation.engines.params import CheckpointSpec
+from generation.engines.precision import Numbers
 from generation.engines.reading import read_json
 
 
-def read_pipeline(spec: CheckpointSpec, dtype: torch.dtype, facts: CheckpointFacts) -> Any:
+def read_pipeline(spec: CheckpointSpec, numbers: Numbers, facts: CheckpointFacts) -> Any:
     """The pipeline, in host memory still; only classes that inspection allows come this far."""
     quiet(diffusers)
     quiet(transformers)
     folder = Path(spec.path)
     entries = read_json(folder / "model_index.json")
     left_out = {part: None for part, entry in entries.items() if entry == [None, None]}
-    networks = {part: _read_network(_class(*entries[part]), folder / part, dtype) for part in facts.networks}
+    networks = {
+        part: _read_network(_class(*entries[part]), folder / part, dtype_of(part, numbers)) for part in facts.networks
+    }
     pipeline = getattr(diffusers, facts.class_name).from_pretrained(
         folder, local_files_only=True, **left_out, **networks
     )
     pipeline.set_progress_bar_config(disable=True)
+    bridge(pipeline, numbers)
     return pipeline
 
 

@@ -43,6 +43,8 @@ def encode(fragment: Fragment) -> EncodedFragment:
         seed=fragment.seed,
         data=data,
         codes=pack_codes(fragment.codes),
+        precision=fragment.precision,
+        memory=fragment.memory,
     )
 
 

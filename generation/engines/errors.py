@@ -1,5 +1,9 @@
 """What can go wrong in an engine, each with a stable code, a sentence, a hint and whether trying again may help."""
 
+from typing import Literal
+
+Part = Literal["network", "decoder"]  # whose numbers failed
+
 
 class EngineError(Exception):
     """Base of the expected failures of engines and the room."""
@@ -51,9 +55,13 @@ class DeviceMemoryError(EngineError):
 
 
 class InvalidNumbersError(EngineError):
-    """The network gave values that are not finite."""
+    """The network, or its picture decoder, gave values that are not finite."""
 
     code = "not_finite"
+
+    def __init__(self, message: str, *, hint: str = "", part: Part = "network") -> None:
+        super().__init__(message, hint=hint)
+        self.part = part
 
 
 class BlankPictureError(EngineError):

@@ -28,7 +28,8 @@ class Fragment:
     """Pixels with a place. `sequence` counts from 0 per picture and kind; `x`, `y` are canvas pixels.
 
     A preview may be smaller than the canvas: it always stands for the whole of it. `step` of `steps` tells how far
-    this picture (`index` of the batch) is. A final of an autoregressive network tells the codes it was drawn of.
+    this picture (`index` of the batch) is. A final of an autoregressive network tells the codes it was drawn of;
+    `precision` and `memory` name the rungs that drew it.
     """
 
     kind: Kind
@@ -43,6 +44,8 @@ class Fragment:
     pixels: Pixels
     seed: int = 0
     codes: tuple[int, ...] = ()
+    precision: str = ""
+    memory: str = ""
 
     @property
     def width(self) -> int:

@@ -22,9 +22,10 @@ from generation.engines.janus_prompt import Prompt, PromptWriter, places_of
 from generation.engines.janus_words import LONGEST_ANSWER, say_words
 from generation.engines.loading import bytes_of, quiet, require_complete, unusable
 from generation.engines.mosaic import LAYOUT_FILE, Mosaic
+from generation.engines.multimodal_precision import reading_dtype, set_numbers
 from generation.engines.params import QUESTION, CheckpointSpec, GenerationParams
 from generation.engines.plan import AS_IS, Plan
-from generation.engines.precision import dtype_for
+from generation.engines.precision import Numbers, numbers_for
 from generation.engines.reading import AGAIN
 from generation.engines.source import open_source
 
@@ -49,7 +50,7 @@ class JanusEngine:
         facts = inspect_checkpoint(folder)
         with device.memory_errors(f"loading {self.spec.name}"):
             with unusable(self.spec.name):
-                network = _read(folder, dtype_for(device, plan.precision))
+                network = _read(folder, numbers_for(device, plan.precision))
                 self._mosaic = Mosaic.load(folder) if (folder / LAYOUT_FILE).is_file() else None
                 decoder = _decoder(network, self._mosaic)
                 _require_fit(self.spec.name, network, decoder, facts)
@@ -192,18 +193,19 @@ def _sampling(params: GenerationParams, defaults: dict[str, float]) -> Sampling:
     )
 
 
-def _read(folder: Path, dtype: torch.dtype) -> JanusForConditionalGeneration:
+def _read(folder: Path, numbers: Numbers) -> JanusForConditionalGeneration:
     """The network, in RAM still; refuses one of which parts are missing."""
     quiet(transformers)
     network, report = JanusForConditionalGeneration.from_pretrained(
         folder,
-        dtype=dtype,
+        dtype=reading_dtype(numbers),
         use_safetensors=True,
         local_files_only=True,
         variant=variant_of(folder),
         output_loading_info=True,
     )
     require_complete(folder.name, report["missing_keys"])
+    set_numbers(network, network.model.vqmodel, numbers)
     return network.eval()
 
 

@@ -49,6 +49,7 @@ class MemoryManager:
         self.capacity = capacity
         self.tell = tell
         self._entries: list[Resident] = []  # the longest unused first
+        self._precisions: dict[CheckpointSpec, str] = {}
         self._listed: tuple[tuple[str, int], ...] = ()
         self._sums = Sums()
 
@@ -84,8 +85,13 @@ class MemoryManager:
         return self._evict([entry for entry in self._entries if not entry.leases], reason)
 
     def plan_for(self, spec: CheckpointSpec, params: GenerationParams) -> Plan:
-        """How to begin with this wish."""
-        return Plan(precision="" if spec.precision == "auto" else spec.precision)
+        """How to begin with this wish: in the numbers that its checkpoint was last drawn with."""
+        chosen = "" if spec.precision == "auto" else spec.precision
+        return Plan(precision=self._precisions.get(spec, chosen))
+
+    def remember(self, spec: CheckpointSpec, plan: Plan) -> None:
+        """A wish was drawn by this plan: the next one shall not fail again where this one did."""
+        self._precisions[spec] = plan.precision
 
     def spare(self, spec: CheckpointSpec, plan: Plan) -> Plan | None:
         """Memory ran out while drawing by `plan`: free all that can be freed; the next plan, if any."""

@@ -112,6 +112,8 @@ class EncodedFragment:
     seed: int
     data: bytes
     codes: str = ""
+    precision: str = ""
+    memory: str = ""
 
     def to_header(self) -> dict[str, Any]:
         """JSON-ready, without the bytes."""

@@ -35,3 +35,9 @@ def recipe_for(
     if "loras" in used and wish.get("loras"):
         recipe["loras"] = [{name: lora[name] for name in ("name", "weight", "sha256")} for lora in wish["loras"]]
     return recipe
+
+
+def drawn_with(precision: str, memory: str) -> dict[str, str]:
+    """What a recipe says of how the picture was drawn, beside what was asked: the numbers, and sparing if any."""
+    told = {"precision": precision} if precision else {}
+    return told if memory in {"", "whole"} else {**told, "memory": memory}

@@ -21,7 +21,8 @@ from generation.engines.params import (
     GenerationParams,
     with_a_picture,
 )
-from generation.engines.recipe import recipe_for
+from generation.engines.protocol import EncodedFragment
+from generation.engines.recipe import drawn_with, recipe_for
 from generation.models import Checkpoint
 from generation.services.checkpoints import STARTER_LIST, STARTERS
 
@@ -58,15 +59,16 @@ class CommandWish:
             return self.output
         return self.output.with_name(f"{self.output.stem}-{index + 1}{self.output.suffix}")
 
-    def recipe(self, seed: int) -> dict[str, Any]:
+    def recipe(self, final: EncodedFragment) -> dict[str, Any]:
         """Everything needed to draw this one picture again, the checkpoint's own defaults written out."""
-        return recipe_for(
+        recipe = recipe_for(
             checkpoint=self.spec.name,
             family=self.spec.family,
             defaults=self.facts.defaults,
             wish=self.params.to_header(),
-            seed=seed,
+            seed=final.seed,
         )
+        return {**recipe, **drawn_with(final.precision, final.memory)}
 
 
 def read_wish(options: dict[str, Any]) -> CommandWish:

@@ -26,7 +26,7 @@ from generation.runner.publisher import Publisher
 from generation.runner.pulse import Pulse
 from generation.runner.settling import settle
 from generation.services.checkpoints import checkpoint_learn
-from generation.services.images import image_write
+from generation.services.images import Drawn, image_write
 from generation.services.transitions import (
     LeaseLostError,
     request_complete,
@@ -54,7 +54,7 @@ class Drawing:
     room: RoomClient
     pulse: Pulse
     publisher: Publisher = field(init=False)
-    pictures: list[tuple[int, int, storage.StoredPicture]] = field(default_factory=list)
+    pictures: list[Drawn] = field(default_factory=list)
     answer: str | None = None
     figures: Figures | None = None
     canceled: bool = False
@@ -146,8 +146,7 @@ class Drawing:
     def _take(self, fragment: EncodedFragment) -> None:
         self._begin()
         if fragment.kind is Kind.FINAL:
-            stored = image_write(request=self.request, seed=fragment.seed, png=fragment.data, codes=fragment.codes)
-            self.pictures.append((fragment.index, fragment.seed, stored))
+            self.pictures.append(image_write(request=self.request, final=fragment))
         else:
             self.publisher.fragment(fragment)
 
@@ -210,7 +209,7 @@ class Drawing:
         """Delete what has no row. What cannot be decided now is left to the daily sweep."""
         if self.kept or not self.pictures:
             return
-        files = {stored.file for _, _, stored in self.pictures}
+        files = {drawn.stored.file for drawn in self.pictures}
         try:
             files -= set(Image.objects.filter(file__in=files).values_list("file", flat=True))
         except DatabaseError as error:

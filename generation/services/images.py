@@ -1,14 +1,15 @@
 """Pictures: from drawn bytes to a file and its row, and the sweeping of what nobody needs."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.utils import timezone
 
 from generation import storage
-from generation.engines.recipe import recipe_for
+from generation.engines.protocol import EncodedFragment
+from generation.engines.recipe import drawn_with, recipe_for
 from generation.models import GenerationRequest, Image, ImageCodes, Upload
 from generation.storage import StoredPicture
 
@@ -19,22 +20,35 @@ T = TypeVar("T")
 Touch = Callable[[], None]
 
 
-def image_write(*, request: GenerationRequest, seed: int, png: bytes, codes: str = "") -> StoredPicture:
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A picture of a request whose file is written and whose row is not."""
+
+    index: int
+    seed: int
+    stored: StoredPicture
+    recipe: dict[str, Any]
+    codes: str = ""  # packed, where it was drawn of codes
+
+
+def image_write(*, request: GenerationRequest, final: EncodedFragment) -> Drawn:
     """Write the file of one drawn picture, its recipe inside. Its row comes later, see request_complete."""
-    return replace(storage.write_picture(png, recipe_of(request, seed)), codes=codes)
+    recipe = {**recipe_of(request, final.seed), **drawn_with(final.precision, final.memory)}
+    return Drawn(final.index, final.seed, storage.write_picture(final.data, recipe), recipe, final.codes)
 
 
-def image_store(*, request: GenerationRequest, index: int, seed: int, stored: StoredPicture) -> Image:
+def image_store(*, request: GenerationRequest, drawn: Drawn) -> Image:
     """The row of a picture whose file is written."""
+    stored = drawn.stored
     image = Image.objects.create(
         id=stored.id,
         request=request,
-        index=index,
+        index=drawn.index,
         project_id=request.project_id,
         owner_id=request.owner_id,
         prompt=request.prompt,
-        recipe=recipe_of(request, seed),
-        seed=seed,
+        recipe=drawn.recipe,
+        seed=drawn.seed,
         width=stored.width,
         height=stored.height,
         checkpoint_name=request.checkpoint.name,
@@ -42,8 +56,8 @@ def image_store(*, request: GenerationRequest, index: int, seed: int, stored: St
         sha256=stored.sha256,
         size_bytes=stored.size_bytes,
     )
-    if stored.codes:
-        ImageCodes.objects.create(image=image, packed=stored.codes)
+    if drawn.codes:
+        ImageCodes.objects.create(image=image, packed=drawn.codes)
     return image
 
 

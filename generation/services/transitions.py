@@ -16,8 +16,7 @@ from django.utils import timezone
 from core.errors import TesseraError
 from generation.models import GenerationRequest
 from generation.services.announcements import places_announce, request_announce
-from generation.services.images import image_store
-from generation.storage import StoredPicture
+from generation.services.images import Drawn, image_store
 
 State = GenerationRequest.State
 LEASED = GenerationRequest.LEASED
@@ -53,11 +52,11 @@ def request_save(*, request: GenerationRequest) -> None:
 def request_complete(
     *,
     request: GenerationRequest,
-    pictures: Sequence[tuple[int, int, StoredPicture]],
+    pictures: Sequence[Drawn],
     figures: dict[str, Any],
     answer: str = "",
 ) -> bool:
-    """The rows of all pictures (index, seed, file), or the answer, and the end, in one transaction.
+    """The rows of all pictures, or the answer, and the end, in one transaction.
 
     False when canceled meanwhile.
     """
@@ -66,8 +65,8 @@ def request_complete(
         if not _ended(saving.filter(cancel_requested_at=None), State.COMPLETED, figures=figures, answer=answer):
             _require(saving)
             return False
-        for index, seed, stored in pictures:
-            image_store(request=request, index=index, seed=seed, stored=stored)
+        for drawn in pictures:
+            image_store(request=request, drawn=drawn)
         request_announce(request.pk)
     return True
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from accounts.models import User
 from generation.models import Device, GenerationRequest, Image, Project
 from generation.services import leases, transitions
+from generation.services.images import Drawn
 from generation.services.leases import leases_reap
 from generation.services.requests import request_cancel
 from generation.services.transitions import LeaseLostError
@@ -17,6 +18,7 @@ from generation.storage import StoredPicture
 from tests.generation.queue import lease, make_checkpoint, submit
 
 STORED = StoredPicture(uuid.UUID(int=1), "images/00/1/picture.png", "0", 3, 32, 32)
+PICTURES = [Drawn(0, 7, STORED, {})]
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ def test_whoever_lost_the_lease_moves_nothing(leased: GenerationRequest) -> None
     late.state = "running"
     for move in (
         lambda: transitions.request_save(request=late),
-        lambda: transitions.request_complete(request=late, pictures=[(0, 7, STORED)], figures={}),
+        lambda: transitions.request_complete(request=late, pictures=PICTURES, figures={}),
         lambda: transitions.request_fail(request=late, code="x", message="x"),
         lambda: transitions.request_stop(request=late),
         lambda: transitions.request_requeue(request=late),
@@ -143,9 +145,9 @@ def test_whoever_lost_the_lease_moves_nothing(leased: GenerationRequest) -> None
 
 def test_a_request_is_completed_once(leased: GenerationRequest) -> None:
     transitions.request_save(request=leased)
-    assert transitions.request_complete(request=leased, pictures=[(0, 7, STORED)], figures={"total_seconds": 1})
+    assert transitions.request_complete(request=leased, pictures=PICTURES, figures={"total_seconds": 1})
     with pytest.raises(LeaseLostError):
-        transitions.request_complete(request=leased, pictures=[(0, 7, STORED)], figures={})
+        transitions.request_complete(request=leased, pictures=PICTURES, figures={})
     leased.refresh_from_db()
     assert (leased.state, leased.figures, leased.images.count()) == ("completed", {"total_seconds": 1}, 1)
 
@@ -153,7 +155,7 @@ def test_a_request_is_completed_once(leased: GenerationRequest) -> None:
 def test_a_cancel_while_saving_wins(leased: GenerationRequest) -> None:
     transitions.request_save(request=leased)
     request_cancel(request=leased)
-    assert not transitions.request_complete(request=leased, pictures=[(0, 7, STORED)], figures={})
+    assert not transitions.request_complete(request=leased, pictures=PICTURES, figures={})
     transitions.request_stop(request=leased)
     leased.refresh_from_db()
     assert (leased.state, leased.images.count()) == ("canceled", 0)

@@ -126,7 +126,7 @@ class Artist:
         elif isinstance(reply, Words):
             self._text = reply.text
         elif isinstance(reply, EncodedFragment) and reply.kind is Kind.FINAL:
-            self._keep(self._wish.file(reply.index), png_with_recipe(reply.data, self._wish.recipe(reply.seed)))
+            self._keep(self._wish.file(reply.index), png_with_recipe(reply.data, self._wish.recipe(reply)))
         elif isinstance(reply, EncodedFragment):
             self._shown += 1
             if self._fragments is not None:

@@ -8,7 +8,7 @@ import torch
 
 from generation.engines.device import Device, works
 from generation.engines.errors import CheckpointError, DeviceError, DeviceMemoryError, InvalidNumbersError
-from generation.engines.precision import choose_dtype, require_finite
+from generation.engines.precision import choose, require_finite
 
 MEBIBYTE = 1024 * 1024
 
@@ -70,7 +70,7 @@ def test_other_errors_pass() -> None:
 
 
 def test_the_cpu_calculates_in_single_precision() -> None:
-    assert choose_dtype(Device("cpu")) is torch.float32
+    assert choose(Device("cpu")) == "fp32"
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])

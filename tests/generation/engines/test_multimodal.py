@@ -11,6 +11,7 @@ import torch
 from transformers import AutoTokenizer, JanusForConditionalGeneration
 
 from generation.engines.base import CancelToken, Engine
+from generation.engines.device import Device
 from generation.engines.errors import CanceledError, CheckpointError, InvalidNumbersError, InvalidParamsError
 from generation.engines.fragments import Kind, Note
 from generation.engines.janus_loop import Sampling, choose, draw_codes
@@ -212,11 +213,11 @@ def test_the_wrong_family_is_refused(mosaic_folder: Path) -> None:
 def test_nothing_is_left_after_unload(mosaic_folder: Path) -> None:
     engine = loaded(mosaic_folder, "multimodal")
     draw(engine, MOSAIC)
-    network = weakref.ref(janus_of(engine)._network)
+    device, network = Device("cpu"), weakref.ref(janus_of(engine)._network)
     assert engine.size_bytes() > 0
     engine.unload()
     engine.unload()
-    engine._device.purge()
+    device.purge()
     assert network() is None
     assert engine.size_bytes() == 0
     with pytest.raises(CheckpointError, match="not loaded"):
