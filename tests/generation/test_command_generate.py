@@ -18,9 +18,10 @@ from PIL import Image
 import generation
 from generation.engines.base import CancelToken
 from generation.engines.encoding import recipe_of
-from generation.engines.fragments import Words
+from generation.engines.fragments import Kind, Words
 from generation.engines.mosaic import Mosaic, blend
 from generation.engines.params import MAX_COUNT, GenerationParams
+from generation.engines.protocol import EncodedFragment
 from generation.management.commands.generate import Command, write
 from generation.management.wish import find_checkpoint, read_wish
 from generation.models import Checkpoint
@@ -30,6 +31,8 @@ from tests.generation.engines.drawing import loaded, pictures, png
 ROOT = Path(__file__).resolve().parents[2]
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+FINAL = EncodedFragment(Kind.FINAL, 0, 0, 0, 0, 32, 32, 32, 32, 2, 2, 7, b"", precision="bf16", memory="sliced")
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +229,7 @@ def test_a_strength_needs_a_picture(tmp_path: Path) -> None:
         read_wish(options(checkpoint=str(diffusion), strength=0.5))
     with pytest.raises(CommandError, match="does not use --temperature. It uses --negative, --steps"):
         read_wish(options(checkpoint=str(diffusion), temperature=1.0))
-    recipe = read_wish(options(checkpoint=str(diffusion))).recipe(7)
+    recipe = read_wish(options(checkpoint=str(diffusion))).recipe(FINAL)
     assert recipe["steps"] == 25
     assert not {"strength", "temperature", "scheduler", "loras"} & recipe.keys(), "they changed nothing"
     chosen = read_wish(options(checkpoint=str(diffusion), scheduler="euler_a"))
@@ -237,7 +240,8 @@ def test_a_strength_needs_a_picture(tmp_path: Path) -> None:
         read_wish(options(checkpoint=str(diffusion), scheduler="euler_flow"))
     source = tmp_path / "cat.png"
     Image.new("RGB", (32, 32)).save(source)
-    assert read_wish(options(checkpoint=str(diffusion), image=str(source))).recipe(7)["strength"] == 0.6
+    assert read_wish(options(checkpoint=str(diffusion), image=str(source))).recipe(FINAL)["strength"] == 0.6
+    assert (recipe["precision"], recipe["memory"]) == ("bf16", "sliced")
 
 
 @pytest.mark.processes
