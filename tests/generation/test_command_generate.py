@@ -233,7 +233,7 @@ def test_a_strength_needs_a_picture(tmp_path: Path) -> None:
     assert recipe["steps"] == 25
     assert not {"strength", "temperature", "scheduler", "loras"} & recipe.keys(), "they changed nothing"
     chosen = read_wish(options(checkpoint=str(diffusion), scheduler="euler_a"))
-    assert (chosen.params.scheduler, chosen.recipe(7)["scheduler"]) == ("euler_a", "euler_a")
+    assert (chosen.params.scheduler, chosen.recipe(FINAL)["scheduler"]) == ("euler_a", "euler_a")
     with pytest.raises(CommandError, match="no scheduler 'best'. Known are ddim,"):
         read_wish(options(checkpoint=str(diffusion), scheduler="best"))
     with pytest.raises(CommandError, match="cannot use the scheduler 'euler_flow'. It can use ddim,"):
