@@ -15,7 +15,9 @@ from typing import Literal, Self, cast, get_args
 import psutil
 import torch
 
+from generation.engines import metal
 from generation.engines.errors import DeviceError, DeviceMemoryError
+from generation.engines.plan import MemoryRung
 
 Kind = Literal["cpu", "cuda", "mps"]
 PREFERRED: tuple[Kind, ...] = ("cuda", "mps", "cpu")
@@ -39,6 +41,8 @@ class Device:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.torch = torch.device(kind)
+        if kind == "mps":
+            metal.prepare()
         self._seen = 0  # highest memory_used() since reset_peak, for mps, which keeps no peak itself
 
     @classmethod
@@ -61,7 +65,7 @@ class Device:
         if self.kind == "cuda":
             used = torch.cuda.memory_reserved()
         elif self.kind == "mps":
-            used = torch.mps.driver_allocated_memory()
+            used = metal.memory_used()
         else:
             used = psutil.Process().memory_info().rss
         self._seen = max(self._seen, used)
@@ -72,7 +76,7 @@ class Device:
         if self.kind == "cuda":
             return int(torch.cuda.mem_get_info()[1])
         if self.kind == "mps":
-            return int(torch.mps.recommended_max_memory())
+            return metal.memory_total()
         return min([psutil.virtual_memory().total, *_group_limits()])
 
     def peak_memory(self) -> int:
@@ -101,14 +105,18 @@ class Device:
 
     def purge(self) -> None:
         """Give back what nobody refers to any more: garbage, the allocator's cache, the heap's free pages."""
-        gc.collect()
-        self.synchronize()
-        if self.kind == "cuda":
-            torch.cuda.empty_cache()
-        elif self.kind == "mps":
-            torch.mps.empty_cache()
-        self.synchronize()
+        if self.kind == "mps":
+            metal.purge()
+        else:
+            gc.collect()
+            self.synchronize()
+            if self.kind == "cuda":
+                torch.cuda.empty_cache()
         _trim_heap()
+
+    def starting_rung(self, width: int, height: int) -> MemoryRung:
+        """The most generous rung that is safe to begin with for a picture of this size."""
+        return "sliced" if self.kind == "mps" and metal.must_slice(width, height) else "whole"
 
     def generator(self, seed: int) -> torch.Generator:
         """Always on the CPU, so that a seed means the same noise on every device."""
