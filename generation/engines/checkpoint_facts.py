@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.engines.errors import CheckpointError, InvalidParamsError
-from generation.engines.params import LIMITS, MAX_EDGE, MIN_EDGE, USED, Capability, Family, check_number
+from generation.engines.params import LIMITS, MAX_EDGE, MIN_EDGE, Capability, Family, check_number, used_by
 from generation.engines.reading import AGAIN, Settings
 
 Sizes = tuple[tuple[int, int], ...]
@@ -42,7 +42,7 @@ def own_settings(
             hint="Leave them out.",
         )
     given = own.section("defaults")
-    known = [name for name in USED[family] if name in LIMITS]
+    known = [name for name in used_by(family, defaults) if name in LIMITS]
     if unknown := sorted(given.values.keys() - set(known)):
         raise CheckpointError(
             f"{folder.name}/{OWN_FILE} sets {unknown[0]}; known are {', '.join(known)}.", hint="Leave it out."

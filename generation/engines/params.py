@@ -43,8 +43,13 @@ NUMBERS = tuple(name for name in LIMITS if name != "lora weight")  # the fields 
 # what drawing with a family depends on beside words, size, seed and count; a recipe names no other
 USED: dict[str, tuple[str, ...]] = {
     "diffusion": ("negative_prompt", "steps", "guidance", "strength", "scheduler", "loras"),
-    "multimodal": ("guidance", "temperature"),
+    "multimodal": ("steps", "guidance", "temperature"),
 }
+
+
+def used_by(family: str, defaults: Collection[str]) -> tuple[str, ...]:
+    """The same for one checkpoint: it depends on steps only when it has a default for them, as diffusion parts do."""
+    return tuple(name for name in USED.get(family, ()) if name != "steps" or name in defaults)
 
 
 def with_a_picture(capabilities: Collection[str]) -> Capability:

@@ -6,14 +6,14 @@ One function for the portal and the command, so that a picture says the same whe
 from collections.abc import Mapping
 from typing import Any
 
-from generation.engines.params import LIMITS, USED
+from generation.engines.params import LIMITS, used_by
 
 
 def recipe_for(
     *, checkpoint: str, family: str, defaults: Mapping[str, Any], wish: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
     """Of one picture of `wish`, which has the fields of GenerationParams. Names only what its drawing depended on."""
-    used = USED.get(family, ())
+    used = used_by(family, defaults)
     recipe = {
         "software": "Tessera",
         "checkpoint": checkpoint,

@@ -15,10 +15,10 @@ from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.params import (
     LIMITS,
     SEED_LIMIT,
-    USED,
     Capability,
     CheckpointSpec,
     GenerationParams,
+    used_by,
     with_a_picture,
 )
 from generation.engines.protocol import EncodedFragment
@@ -75,7 +75,7 @@ def read_wish(options: dict[str, Any]) -> CommandWish:
     """From the command's options. Raises CommandError with a sentence."""
     try:
         spec, facts = find_checkpoint(options["checkpoint"] or DEFAULTS[options["describe"]])
-        _refuse_unused(options, spec)
+        _refuse_unused(options, spec, facts)
         params = _params(options, facts)
         require_drawable(facts, params)
     except EngineError as error:
@@ -114,11 +114,11 @@ def _registered(name: str) -> Path | None:
     return Path(found.path) if found is not None else None
 
 
-def _refuse_unused(options: dict[str, Any], spec: CheckpointSpec) -> None:
+def _refuse_unused(options: dict[str, Any], spec: CheckpointSpec, facts: CheckpointFacts) -> None:
     """An option that changes nothing would be a lie in the recipe."""
     if options["describe"]:
         return _refuse_drawing(options)
-    used = USED.get(spec.family, ())
+    used = used_by(spec.family, facts.defaults)
     for name, flag in FLAGS.items():
         if options[flag] not in (None, "") and name not in used:
             known = ", ".join(f"--{FLAGS[name]}" for name in used if name in FLAGS)

@@ -58,6 +58,8 @@ def test_a_recipe_names_only_what_the_drawing_depended_on() -> None:
     multimodal = recipe_for(family="multimodal", defaults={"temperature": 1.0, "guidance": 5.0}, **drawn)
     assert multimodal["temperature"] == 2 and multimodal["guidance"] == 5.0 and multimodal["negative_prompt"] == ""
     assert not {"steps", "strength"} & multimodal.keys()
+    both = recipe_for(family="multimodal", defaults={"steps": 30, "guidance": 1.5}, **drawn)
+    assert both["steps"] == 30, "the second half of such a checkpoint is diffusion"
     wish["capability"] = "image_to_image"
     assert recipe_for(family="diffusion", defaults={}, **drawn)["strength"] == 0.5
 
