@@ -73,6 +73,15 @@ def test_the_cpu_calculates_in_single_precision() -> None:
     assert choose(Device("cpu")) == "fp32"
 
 
+def test_large_numbers_whose_sum_is_too_large_are_numbers() -> None:
+    for dtype, value in ((torch.float16, 60_000.0), (torch.float32, 3e38)):
+        numbers = torch.full((8, 8), value, dtype=dtype)
+        assert require_finite(numbers, "here") is numbers
+    opposites = torch.tensor([torch.inf, -torch.inf])
+    with pytest.raises(InvalidNumbersError):
+        require_finite(opposites, "here")
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_no_number_is_found(value: float) -> None:
     numbers = torch.zeros(3, 3)
