@@ -62,7 +62,9 @@ def request_complete(
     """
     saving = _fenced(request, (State.SAVING,))
     with transaction.atomic():
-        if not _ended(saving.filter(cancel_requested_at=None), State.COMPLETED, figures=figures, answer=answer):
+        spent = max(figures.get("total_seconds", 0) - figures.get("load_seconds", 0), 0)
+        changes = {"figures": figures, "answer": answer, "device_seconds": spent}
+        if not _ended(saving.filter(cancel_requested_at=None), State.COMPLETED, **changes):
             _require(saving)
             return False
         for drawn in pictures:
