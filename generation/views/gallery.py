@@ -30,6 +30,13 @@ WORDS_MAX = 10
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MICROSECOND = datetime.timedelta(microseconds=1)
 BEGAN = {"image_to_image": "a picture that was handed in", "edit": "a picture, changed by this instruction"}
+SPARED = {
+    "sliced": "spared by slicing",
+    "tiled": "spared by slicing and tiling",
+    "single": "spared by drawing one at a time",
+    "components": "spared by keeping only the part that works on the device",
+    "sequential": "spared layer by layer",
+}
 EDITORS = frozenset({Membership.Role.EDITOR, Membership.Role.MANAGER})
 
 
@@ -205,6 +212,7 @@ def _facts(image: Image) -> list[tuple[str, Any]]:
         "guidance": "Guidance",
         "temperature": "Temperature",
         "strength": "Strength",
+        "scheduler": "Scheduler",
     }
     began = BEGAN.get(str(image.recipe.get("capability")))
     facts: list[tuple[str, Any]] = [("Began as", began)] if began else []
@@ -213,6 +221,13 @@ def _facts(image: Image) -> list[tuple[str, Any]]:
     if image.request and (seconds := figures.get("total_seconds")):
         count = image.request.param("count", 1)
         facts.append(("Time taken", f"{seconds:.1f} s" + (f" for all {count}" if count > 1 else "")))
-    if device := figures.get("device"):
-        facts.append(("Drawn on", device))
-    return facts
+    return facts + _circumstances(image, figures)
+
+
+def _circumstances(image: Image, figures: dict[str, Any]) -> list[tuple[str, Any]]:
+    """On what, in which numbers and how sparing of memory it was drawn."""
+    device, precision = figures.get("device"), image.recipe.get("precision")
+    told = [("Drawn on", device)] if device else []
+    told += [("Precision", precision)] if precision else []
+    spared = SPARED.get(str(image.recipe.get("memory")))
+    return told + ([("Memory", spared)] if spared else [])
