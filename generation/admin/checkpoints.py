@@ -17,9 +17,23 @@ from generation.services.checkpoints import (
     checkpoint_disable,
     checkpoint_enable,
     checkpoint_rename,
+    checkpoint_set_precision,
+    checkpoint_types,
 )
 
-FACTS = ("name", "family", "path", "capability_words", "size_words", "megabytes", "seconds_per_picture", "created_at")
+FACTS = (
+    "name",
+    "family",
+    "path",
+    "capability_words",
+    "size_words",
+    "megabytes",
+    "number_types",
+    "licence_words",
+    "sum_words",
+    "seconds_per_picture",
+    "created_at",
+)
 
 
 @admin.register(Checkpoint)
@@ -41,7 +55,7 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
     actions = ("enable_selected", "disable_selected")
     readonly_fields = (*FACTS, "enabled", "disabled_reason", "is_starter")
     fieldsets = (
-        (None, {"fields": ("title", "description", "enabled", "disabled_reason", "is_starter")}),
+        (None, {"fields": ("title", "description", "precision", "enabled", "disabled_reason", "is_starter")}),
         ("Facts", {"fields": FACTS}),
     )
 
@@ -60,9 +74,31 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
         """Of the weights."""
         return round(checkpoint.size_bytes / 1e6, 1)
 
+    @display(description="Numbers in its files")
+    def number_types(self, checkpoint: Checkpoint) -> str:
+        """Of each part, as its headers say now."""
+        try:
+            parts = checkpoint_types(checkpoint=checkpoint)
+        except CheckpointRefusedError as error:
+            return str(error)
+        return "; ".join(f"{part}: {_megabytes(types)}" for part, types in parts.items())
+
+    @display(description="Licence")
+    def licence_words(self, checkpoint: Checkpoint) -> str:
+        """As stated in its folder."""
+        return checkpoint.licence or "not stated"
+
+    @display(description="Sum of its files (sha256)")
+    def sum_words(self, checkpoint: Checkpoint) -> str:
+        """The beginning; enough to compare by eye."""
+        return f"{checkpoint.sha256[:16]} ..." if checkpoint.sha256 else "not taken: add the checkpoint again"
+
     def save_model(self, request: HttpRequest, obj: Checkpoint, form: Any, change: bool) -> None:
-        """Through the service."""
+        """Through the services."""
         checkpoint_rename(checkpoint=obj, title=obj.title, description=obj.description)
+        if "precision" in form.changed_data:
+            checkpoint_set_precision(checkpoint=obj, precision=obj.precision)
+            self._record(request, obj, "checkpoint.precision")
 
     @action(description="Enable", permissions=["change"])
     def enable_selected(self, request: HttpRequest, queryset: QuerySet[Checkpoint]) -> None:
@@ -100,3 +136,7 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
     def has_delete_permission(self, request: HttpRequest, obj: Checkpoint | None = None) -> bool:
         """Disabled instead: pictures name it."""
         return False
+
+
+def _megabytes(types: dict[str, int]) -> str:
+    return ", ".join(f"{size / 1e6:.1f} MB {name}" for name, size in types.items())

@@ -117,10 +117,15 @@ def _stamp(file: Path) -> Stamp:
 
 def _difference(before: str, now: str) -> str:
     """In words, the first difference by name."""
-    old, new = (dict(reversed(line.split("  ", 1)) for line in text.splitlines()) for text in (before, now))
+    old, new = _by_name(before), _by_name(now)
     if not old:
         return "their sum is another"
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             return f"{name} {'is new' if name not in old else 'is gone' if name not in new else 'has changed'}"
     return "their sum is another"
+
+
+def _by_name(manifest: str) -> dict[str, str]:
+    lines = (line.partition("  ") for line in manifest.splitlines())
+    return {name: sha256 for sha256, _, name in lines}

@@ -92,7 +92,9 @@ def read_wish(options: dict[str, Any]) -> CommandWish:
 def find_checkpoint(name: str) -> tuple[CheckpointSpec, CheckpointFacts]:
     """A starter, a registered checkpoint or a folder, by its name. Raises CommandError, EngineError."""
     folders = {starter.name: STARTERS / starter.folder for starter in STARTER_LIST}
-    folder = folders.get(name) or _registered(name) or Path(name)
+    if name not in folders and (registered := _registered(name)):
+        return registered.spec(), inspect_checkpoint(registered.path)
+    folder = folders.get(name) or Path(name)
     if name not in folders and not folder.is_dir() and Path(name).name == name:
         known = ", ".join(folders)
         raise CommandError(
@@ -103,7 +105,7 @@ def find_checkpoint(name: str) -> tuple[CheckpointSpec, CheckpointFacts]:
     return CheckpointSpec(name if Path(name).name == name else folder.name, str(folder), facts.family), facts
 
 
-def _registered(name: str) -> Path | None:
+def _registered(name: str) -> Checkpoint | None:
     try:
         found = Checkpoint.objects.filter(name=name).first()
     except DatabaseError:  # not migrated yet, or no database at all
@@ -111,7 +113,7 @@ def _registered(name: str) -> Path | None:
     if found is not None and not found.enabled:
         reason = found.disabled_reason or "an operator switched it off"
         raise CommandError(f"The checkpoint '{name}' is switched off: {reason}", returncode=WRONG_WISH)
-    return Path(found.path) if found is not None else None
+    return found
 
 
 def _refuse_unused(options: dict[str, Any], spec: CheckpointSpec, facts: CheckpointFacts) -> None:

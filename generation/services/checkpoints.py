@@ -1,17 +1,26 @@
 """Checkpoints: registered from a folder, switched off when they turn out unusable, timed as they are used."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from django.db import transaction
 from django.utils.text import slugify
 
 import generation
 from core.errors import TesseraError
+from generation.engines.checkpoint_facts import CheckpointFacts
+from generation.engines.checkpoint_files import weigh_types
 from generation.engines.errors import CheckpointError, FilesUnavailableError
+from generation.engines.fingerprint import Fingerprint, Sums, Tell
 from generation.engines.inspection import inspect_checkpoint
+from generation.engines.licence import licence_of
+from generation.engines.params import CheckpointSpec
 from generation.models import Checkpoint
+from generation.models.checkpoint import Precision
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +55,45 @@ STARTER_LIST = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What the files of a checkpoint say, before any of it is run."""
+
+    name: str
+    path: Path
+    facts: CheckpointFacts
+    licence: str
+
+    def types(self) -> dict[str, dict[str, int]]:
+        """Bytes of each part's weights by number type, the most first. Raises CheckpointRefusedError."""
+        places = {part: self.path / part for part in self.facts.networks} if self.path.is_dir() else {}
+        with _refusing():
+            return {part: weigh_types(place) for part, place in (places or {"network": self.path}).items()}
+
+    def spec(self, *, fingerprint: Fingerprint, precision: str) -> CheckpointSpec:
+        """As the engine room will know it."""
+        found = fingerprint
+        return CheckpointSpec(
+            self.name, str(self.path), self.facts.family, precision, sha256=found.sha256, manifest=found.manifest
+        )
+
+
+def checkpoint_examine(*, path: str | Path, name: str | None = None) -> Examined:
+    """Look at a folder or file without running anything. Raises CheckpointRefusedError with the reason."""
+    place = Path(path).expanduser().resolve()
+    key = slugify(name or (place.stem if place.is_file() else place.name))[:80]
+    if not key:
+        raise CheckpointRefusedError("The checkpoint needs a name.", hint="Use letters, digits and dashes.")
+    with _refusing():
+        return Examined(key, place, inspect_checkpoint(place), licence_of(place))
+
+
+def checkpoint_fingerprint(*, path: Path, tell: Tell = lambda done, total: None) -> Fingerprint:
+    """The sums of its files, which takes as long as reading them. Raises CheckpointRefusedError."""
+    with _refusing():
+        return Sums().of(path, tell)
+
+
 @transaction.atomic
 def checkpoint_register(
     *,
@@ -53,31 +101,49 @@ def checkpoint_register(
     name: str | None = None,
     title: str | None = None,
     description: str = "",
+    precision: str | None = None,
     is_starter: bool = False,
+    fingerprint: Fingerprint | None = None,
 ) -> Checkpoint:
-    """Add the checkpoint in a folder, or read it anew under the same name. Raises CheckpointRefusedError."""
-    folder = Path(path).expanduser().resolve()
-    key = slugify(name or folder.name)[:80]
-    if not key:
-        raise CheckpointRefusedError("The checkpoint needs a name.", hint="Use letters, digits and dashes.")
-    try:
-        facts = inspect_checkpoint(folder)
-    except (CheckpointError, FilesUnavailableError) as error:
-        raise CheckpointRefusedError(error.message, hint=error.hint) from error
-    values = {
-        "family": facts.family,
-        "path": str(folder),
-        "capabilities": list(facts.capabilities),
-        "sizes": [list(size) for size in facts.sizes],
-        "defaults": dict(facts.defaults),
-        "size_bytes": facts.size_bytes,
+    """Add a checkpoint, or read it anew under the same name. Raises CheckpointRefusedError.
+
+    Its files are summed up here unless `fingerprint` was taken already. None leaves a title or precision as it is.
+    """
+    found = checkpoint_examine(path=path, name=name)
+    fingerprint = fingerprint or checkpoint_fingerprint(path=found.path)
+    values = _facts_values(found) | {
+        "sha256": fingerprint.sha256,
+        "manifest": fingerprint.manifest,
         "enabled": True,
         "disabled_reason": "",
         "is_starter": is_starter,
     }
-    if title or not Checkpoint.objects.filter(name=key).exists():
-        values |= {"title": (title or key)[:120], "description": description[:300]}
-    return Checkpoint.objects.update_or_create(name=key, defaults=values)[0]
+    if title or not Checkpoint.objects.filter(name=found.name).exists():
+        values |= {"title": (title or found.name)[:120], "description": description[:300]}
+    if precision is not None:
+        values["precision"] = precision
+    return Checkpoint.objects.update_or_create(name=found.name, defaults=values)[0]
+
+
+def _facts_values(found: Examined) -> dict[str, Any]:
+    facts = found.facts
+    return {
+        "family": facts.family,
+        "path": str(found.path),
+        "capabilities": list(facts.capabilities),
+        "sizes": [list(size) for size in facts.sizes],
+        "defaults": dict(facts.defaults),
+        "size_bytes": facts.size_bytes,
+        "licence": found.licence,
+    }
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except (CheckpointError, FilesUnavailableError) as error:
+        raise CheckpointRefusedError(error.message, hint=error.hint) from error
 
 
 def starters_register() -> list[Checkpoint]:
@@ -96,6 +162,16 @@ def checkpoint_rename(*, checkpoint: Checkpoint, title: str, description: str) -
     Checkpoint.objects.filter(pk=checkpoint.pk).update(title=title, description=description)
 
 
+def checkpoint_types(*, checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
+    """Bytes of each part's weights by number type. Raises CheckpointRefusedError."""
+    return checkpoint_examine(path=checkpoint.path, name=checkpoint.name).types()
+
+
+def checkpoint_set_precision(*, checkpoint: Checkpoint, precision: str) -> None:
+    """The numbers it is drawn with from the next request on."""
+    Checkpoint.objects.filter(pk=checkpoint.pk).update(precision=Precision(precision))
+
+
 def checkpoint_disable(*, checkpoint: Checkpoint, reason: str) -> None:
     """Switch it off for everybody, with the reason; what waits for it fails with this reason, others go on."""
     Checkpoint.objects.filter(pk=checkpoint.pk).update(enabled=False, disabled_reason=reason[:300])
@@ -103,8 +179,15 @@ def checkpoint_disable(*, checkpoint: Checkpoint, reason: str) -> None:
 
 
 def checkpoint_enable(*, checkpoint: Checkpoint) -> Checkpoint:
-    """Switch it on again, if its folder can be used. Raises CheckpointRefusedError."""
-    return checkpoint_register(path=checkpoint.path, name=checkpoint.name, is_starter=checkpoint.is_starter)
+    """Switch it on again, if its folder can be used. Raises CheckpointRefusedError.
+
+    The sums stay: files that changed are accepted by adding the checkpoint again, never by a click.
+    """
+    found = checkpoint_examine(path=checkpoint.path, name=checkpoint.name)
+    values = _facts_values(found) | {"enabled": True, "disabled_reason": ""}
+    Checkpoint.objects.filter(pk=checkpoint.pk).update(**values)
+    checkpoint.refresh_from_db()
+    return checkpoint
 
 
 def checkpoint_that_describes() -> Checkpoint | None:

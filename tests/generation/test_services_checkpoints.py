@@ -1,12 +1,14 @@
 """Checkpoints: registered from real tiny folders, refused with the reason, followed when they move."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
-from django.core.management.base import CommandError
+from django.test import Client
+from django.urls import reverse
 
+from accounts.models import AuditEvent, User
 from generation.models import Checkpoint
 from generation.services import checkpoints
 from generation.services.checkpoints import (
@@ -88,13 +90,36 @@ def test_starters_are_followed_and_left_switched_off(
     assert (moved.pk, moved.enabled, moved.path) == (starter.pk, True, str(tmp_path / "new" / "multimodal"))
 
 
-def test_the_command_says_what_it_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    call_command("add_checkpoint", str(folder), "--name", "noise", "--title", "Noise")
-    said = capsys.readouterr().out
-    assert "Noise is ready, as noise." in said
-    assert "32x32" in said
+def test_what_changed_is_accepted_by_adding_it_again_only(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    first = checkpoint_register(path=copy, precision="fp32")
+    assert (len(first.sha256), first.precision) == (64, "fp32")
+    assert "model.safetensors" in first.manifest
+    assert (first.spec().sha256, first.spec().manifest, first.spec().precision) == (
+        first.sha256,
+        first.manifest,
+        "fp32",
+    )
+    (copy / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    checkpoint_disable(checkpoint=first, reason="Its files changed.")
+    enabled = checkpoint_enable(checkpoint=first)
+    assert (enabled.enabled, enabled.sha256) == (True, first.sha256)
+    again = checkpoint_register(path=copy)
+    assert (again.licence, again.precision) == ("mit", "fp32")
+    assert again.sha256 != first.sha256
 
 
-def test_the_command_says_why_it_refuses(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="holds neither"):
-        call_command("add_checkpoint", str(tmp_path))
+def test_an_operator_sees_the_facts_and_chooses_the_precision(
+    folder: Path, tmp_path: Path, olga: User, login: Callable[[User], Client]
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    found, page = checkpoint_register(path=copy), login(olga)
+    address = reverse("admin:generation_checkpoint_change", args=[found.pk])
+    text = page.get(address).content.decode()
+    assert all(words in text for words in (found.sha256[:16], "network: ", "MB F32", "not stated"))
+    page.post(address, {"title": "Tiny", "description": "", "precision": "bf16"})
+    found.refresh_from_db()
+    assert (found.title, found.precision, found.spec().precision) == ("Tiny", "bf16", "bf16")
+    assert AuditEvent.objects.filter(verb="checkpoint.precision", target_id=str(found.pk)).exists()
+    (copy / "model.safetensors").write_bytes(b"short")
+    assert "are damaged" in page.get(address).content.decode()
