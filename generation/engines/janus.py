@@ -1,6 +1,6 @@
 """Pictures and words from Janus: code by code, word by word, shown as they come."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -14,10 +14,13 @@ from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.checkpoint_files import variant_of
 from generation.engines.decoder import JanusDecoder, MosaicDecoder, Patch, StreamingDecoder, show_again
 from generation.engines.device import Device
-from generation.engines.errors import CheckpointError
+from generation.engines.errors import CheckpointError, DeviceMemoryError, EngineError, InvalidNumbersError
 from generation.engines.fragments import Fragment, Kind, Note, Step, Words
 from generation.engines.inspection import inspect_checkpoint, require_drawable
-from generation.engines.janus_loop import Sampling, draw_codes, look
+from generation.engines.int8 import INT8, works_in_int8
+from generation.engines.janus_batch import Batch, Ended, Picture, fragment_of
+from generation.engines.janus_core import JanusCore
+from generation.engines.janus_loop import Sampling, Seat, look
 from generation.engines.janus_prompt import Prompt, PromptWriter, places_of
 from generation.engines.janus_words import LONGEST_ANSWER, say_words
 from generation.engines.loading import bytes_of, quiet, require_complete, unusable
@@ -25,11 +28,14 @@ from generation.engines.mosaic import LAYOUT_FILE, Mosaic
 from generation.engines.multimodal_precision import reading_dtype, set_numbers
 from generation.engines.params import QUESTION, CheckpointSpec, GenerationParams
 from generation.engines.plan import AS_IS, Plan
-from generation.engines.precision import Numbers, numbers_for
+from generation.engines.precision import RUNGS, Numbers, numbers_for
 from generation.engines.reading import AGAIN
 from generation.engines.source import open_source
 
 SHORTEST = 16  # positions for words below which no prompt is worth drawing
+
+Item = Fragment | Note | Step | Words
+Wish = tuple[GenerationParams, CancelToken]
 
 
 class JanusEngine:
@@ -40,62 +46,119 @@ class JanusEngine:
         self._device: Device | None = None
         self._facts: CheckpointFacts | None = None
         self._network: JanusForConditionalGeneration | None = None
+        self._core: JanusCore | None = None
         self._writer: PromptWriter | None = None
         self._mosaic: Mosaic | None = None
         self._plan = AS_IS
 
     def load(self, device: Device, plan: Plan = AS_IS) -> None:
-        """Read the weights and put them on `device`. Raises CheckpointError, DeviceMemoryError."""
+        """Read the weights and put them on `device`. Raises CheckpointError, DeviceMemoryError, InvalidNumbersError."""
+        numbers = _numbers(device, plan)
         folder = Path(self.spec.path)
         facts = inspect_checkpoint(folder)
         with device.memory_errors(f"loading {self.spec.name}"):
             with unusable(self.spec.name):
-                network = _read(folder, numbers_for(device, plan.precision))
+                network = _read(folder, numbers)
                 self._mosaic = Mosaic.load(folder) if (folder / LAYOUT_FILE).is_file() else None
                 decoder = _decoder(network, self._mosaic)
                 _require_fit(self.spec.name, network, decoder, facts)
                 self._writer = _writer(folder, network, decoder, facts)
             self._network = network.to(device.torch)
+            if device.kind == "cpu":  # the order in which its convolutions are fastest
+                network.model.vqmodel.decoder.to(memory_format=torch.channels_last)
+            self._core = JanusCore(network, int8=plan.precision == INT8)
         self._device, self._facts, self._plan = device, facts, plan
 
     def adapt(self, plan: Plan) -> bool:
-        """Draw by this plan from now on; False when the weights must be read anew for it."""
+        """Draw by this plan from now on; False when the weights must be read anew. Raises InvalidNumbersError."""
+        if self._device is not None:
+            _numbers(self._device, plan)
         if plan.precision != self._plan.precision or plan.uses("components"):
             return plan == self._plan
         self._plan = plan
         return True
 
-    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step | Words]:
-        """Fragments of each picture, then its final; or words, the last time all of them. Raises EngineError."""
-        if self._device is None or self._facts is None or self._network is None:
+    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Item]:
+        """Fragments of each picture, then its final; or words, the last time all of them. Raises EngineError.
+
+        Several pictures are drawn side by side, unless the plan spares memory by drawing one at a time.
+        """
+        for _, item in self.generate_many([(params, cancel)]):
+            if not isinstance(item, Ended):
+                yield item
+            elif item.error is not None:
+                raise item.error
+
+    def generate_many(
+        self, wishes: Sequence[Wish], newcomers: Callable[[], Sequence[Wish]] = tuple
+    ) -> Iterator[tuple[int, Item | Ended]]:
+        """The same for many wishes side by side: items with the number of their wish, Ended as the last of each.
+
+        `newcomers` is asked after every code for wishes that join, numbered on. What fails for one wish only is told
+        by its Ended. Raises DeviceMemoryError for all of them.
+        """
+        if self._device is None or self._core is None:
             raise CheckpointError(f"{self.spec.name} is not loaded.")
-        require_drawable(self._facts, params)
+        batch, number, waiting = Batch(self._core, single=self._plan.uses("single")), 0, list(wishes)
+        while waiting or batch.pictures:
+            for wish in waiting:
+                yield from self._begin(batch, number, wish)
+                number += 1
+            with self._device.memory_errors("drawing"):
+                yield from batch.step()
+            waiting = list(newcomers())
+
+    def _begin(self, batch: Batch, number: int, wish: Wish) -> Iterator[tuple[int, Item | Ended]]:
+        """Seat the pictures of a wish; or tell all that there is to it."""
+        before = len(batch.pictures)
+        try:
+            for item in self._prepare(number, *wish):
+                if isinstance(item, Picture):
+                    batch.pictures.append(item)
+                else:
+                    yield number, item
+        except DeviceMemoryError:
+            raise
+        except EngineError as error:
+            yield number, Ended(error)
+            return
+        if len(batch.pictures) == before:
+            yield number, Ended()
+
+    def _prepare(self, number: int, params: GenerationParams, cancel: CancelToken) -> Iterator[Item | Picture]:
+        """What there is to say before anything is drawn, then the pictures to draw."""
+        device, network, facts = self._device, self._network, self._facts
+        assert device is not None and network is not None and facts is not None  # noqa: S101 generate_many has seen to it
+        require_drawable(facts, params)
         if params.codes:
             yield self._show_again(params)
             return
-        sampling = _sampling(params, self._facts.defaults)
+        sampling = _sampling(params, facts.defaults)
         prompt = self._prompt(params, guided=sampling.guided)
         if prompt.truncated:
             yield Note("prompt.truncated", "The prompt is longer than this checkpoint can read; its end was left out.")
-        picture = None if params.source is None else _picture(params.source, self._network)
-        with self._device.memory_errors("looking at the picture"):
-            seen = None if picture is None else look(self._network, picture)
+        picture = None if params.source is None else _picture(params.source, network)
+        with device.memory_errors("looking at the picture"):
+            seen = None if picture is None else look(network, picture)
         if params.capability == "describe":
             assert seen is not None  # noqa: S101 params have seen to it
-            with self._device.memory_errors("describing"):
+            with device.memory_errors("describing"):
                 yield from self._describe(prompt, seen, cancel)
             return
         for index in range(params.count):
-            with self._device.memory_errors("drawing"):
-                yield from self._draw(prompt, seen, sampling, params.seed + index, index, cancel)
+            decoder, seed = _decoder(network, self._mosaic), params.seed + index
+            seat = Seat(prompt.rows, sampling, device.generator(seed), decoder.tokens, decoder.allowed, seen)
+            yield Picture(number, index, seed, seat, decoder, cancel)
 
     def unload(self) -> None:
         """Drop every reference to tensors."""
-        self._network = self._writer = self._mosaic = None
+        self._network = self._core = self._writer = self._mosaic = None
 
     def size_bytes(self) -> int:
         """Of the loaded weights."""
-        return bytes_of([self._network]) if self._network is not None else 0
+        if self._network is None or self._core is None:
+            return 0
+        return bytes_of([self._network]) + self._core.size_bytes
 
     def _prompt(self, params: GenerationParams, *, guided: bool) -> Prompt:
         assert self._network is not None and self._writer is not None  # noqa: S101 generate has seen to it
@@ -110,13 +173,13 @@ class JanusEngine:
         decoder = _decoder(self._network, self._mosaic)
         with self._device.memory_errors("decoding"):
             whole = Patch(0, 0, show_again(decoder, params.codes))
-        return _fragment(Kind.FINAL, whole, decoder, (0, 0, decoder.tokens, params.seed))
+        return fragment_of(decoder, Kind.FINAL, whole, seed=params.seed)
 
     def _describe(self, prompt: Prompt, seen: torch.Tensor, cancel: CancelToken) -> Iterator[Step | Words]:
         """Greedy, so that the same picture always gets the same answer."""
-        assert self._network is not None and self._writer is not None  # noqa: S101 generate has seen to it
+        assert self._core is not None and self._writer is not None  # noqa: S101 generate has seen to it
         said: list[int] = []
-        for token in say_words(self._network, prompt.rows, seen, self._writer.ends()):
+        for token in say_words(self._core, prompt.rows, seen, self._writer.ends()):
             cancel.raise_if_canceled()
             said.append(token)
             yield Step(0, len(said), LONGEST_ANSWER)
@@ -124,37 +187,16 @@ class JanusEngine:
         cancel.raise_if_canceled()
         yield Words(0, self._writer.read(said), final=True)
 
-    def _draw(
-        self,
-        prompt: Prompt,
-        seen: torch.Tensor | None,
-        sampling: Sampling,
-        seed: int,
-        index: int,
-        cancel: CancelToken,
-    ) -> Iterator[Fragment | Step]:
-        """One picture."""
-        device, network, sequence, step = self._device, self._network, 0, 0
-        assert device is not None and network is not None  # noqa: S101 generate has seen to it
-        decoder = _decoder(network, self._mosaic)
-        codes = draw_codes(
-            network,
-            prompt.rows,
-            sampling,
-            device.generator(seed),
-            tokens=decoder.tokens,
-            allowed=decoder.allowed,
-            seen=seen,
+
+def _numbers(device: Device, plan: Plan) -> Numbers:
+    """What the plan's precision means. Raises InvalidNumbersError, so that a wider one is tried."""
+    if plan.precision != INT8:
+        return numbers_for(device, plan.precision)
+    if not (device.kind == "cpu" and works_in_int8()):
+        raise InvalidNumbersError(
+            "This device cannot calculate in int8.", hint="Set the checkpoint's precision to auto: int8 needs a CPU."
         )
-        for step, code in enumerate(codes, start=1):
-            cancel.raise_if_canceled()
-            yield Step(index, step, decoder.tokens)
-            patch = decoder.feed(code)
-            if patch is not None:
-                yield _fragment(Kind.FRAGMENT, patch, decoder, (index, sequence, step, seed))
-                sequence += 1
-        whole = Patch(0, 0, decoder.final())
-        yield _fragment(Kind.FINAL, whole, decoder, (index, 0, step, seed))
+    return RUNGS["fp32"]
 
 
 def _decoder(network: JanusForConditionalGeneration, mosaic: Mosaic | None) -> StreamingDecoder:
@@ -166,24 +208,6 @@ def _picture(source: bytes, network: JanusForConditionalGeneration) -> Image.Ima
     """In the vision tower's size, which for a checkpoint that edits is the size it draws."""
     edge = network.config.vision_config.image_size
     return open_source(source, edge, edge)
-
-
-def _fragment(kind: Kind, patch: Patch, decoder: StreamingDecoder, place: tuple[int, int, int, int]) -> Fragment:
-    index, sequence, step, seed = place
-    return Fragment(
-        kind=kind,
-        index=index,
-        sequence=sequence,
-        x=patch.x,
-        y=patch.y,
-        canvas_width=decoder.width,
-        canvas_height=decoder.height,
-        step=step,
-        steps=decoder.tokens,
-        pixels=patch.pixels,
-        seed=seed,
-        codes=tuple(decoder.codes) if kind is Kind.FINAL else (),
-    )
 
 
 def _sampling(params: GenerationParams, defaults: dict[str, float]) -> Sampling:

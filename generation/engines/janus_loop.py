@@ -1,16 +1,19 @@
-"""Our own loop over the public parts of Janus: seeded, cancelable, sampled in float32, guidance on or off.
+"""Our own loop over the parts of Janus: seeded, cancelable, sampled in float32, guidance on or off, several pictures.
 
 transformers' `generate` in image mode has none of these: no generator, no stopping, no way to switch guidance off.
+A picture may join while others are drawn and leave at any code; what it becomes does not depend on its company.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import DynamicCache, JanusForConditionalGeneration
+from transformers import JanusForConditionalGeneration
 
+from generation.engines.janus_core import JanusCore
+from generation.engines.llama import Memory
 from generation.engines.precision import require_finite
 
 MIDDLE, HALF = 127.5, 127.5  # pixels become -1..1, as with Janus' own image processor
@@ -29,32 +32,59 @@ class Sampling:
         return self.guidance > 1
 
 
-def draw_codes(
-    network: JanusForConditionalGeneration,
-    rows: torch.Tensor,
-    sampling: Sampling,
-    generator: torch.Generator,
-    *,
-    tokens: int,
-    allowed: Callable[[int], slice],
-    seen: torch.Tensor | None = None,
-) -> Iterator[int]:
-    """Yield `tokens` picture codes, each as it is drawn; closing the iterator stops the work.
+@dataclass(slots=True)
+class Seat:
+    """One picture that is drawn. `rows`: [1 or 2, length] words, the second row for guidance.
 
     `seen`: features of the picture to look at, for which the rows hold placeholders.
     """
-    cache = DynamicCache(config=network.config.text_config)
+
+    rows: torch.Tensor
+    sampling: Sampling
+    generator: torch.Generator
+    tokens: int
+    allowed: Callable[[int], slice]
+    seen: torch.Tensor | None = None
+    codes: list[int] = field(default_factory=list)
+    memory: Memory | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether every code is drawn."""
+        return len(self.codes) == self.tokens
+
+
+def draw_together(core: JanusCore, seats: Sequence[Seat]) -> list[torch.Tensor]:
+    """[1 or 2, codes] logits of the next code of every seat, to `take` it from. Newcomers read their words first."""
     with torch.inference_mode():
-        embeddings = embed(network, rows, seen)
-    for position in range(tokens):
-        with torch.inference_mode():  # not around the yield: the caller's code is none of its business
-            hidden = network.model.language_model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
-            logits = network.model.generation_head(hidden.last_hidden_state[:, -1])
-            code = choose(logits, sampling, generator, allowed(position))
-            embeddings = network.prepare_embeddings_for_image_generation(
-                torch.full((len(rows), 1), code, device=network.device)
-            )
-        yield code
+        fresh = [seat for seat in seats if seat.memory is None]
+        going = [seat for seat in seats if seat.memory is not None]
+        hidden: dict[int, torch.Tensor] = {}
+        for seat in fresh:
+            seat.memory = core.remember(len(seat.rows), seat.rows.shape[1] + seat.tokens)
+            hidden[id(seat)] = core.read(seat.rows, seat.memory, seat.seen)
+        if going:
+            memories = [seat.memory for seat in going if seat.memory is not None]
+            stepped = core.step([seat.codes[-1] for seat in going], memories)
+            parts = torch.split(stepped, [memory.rows for memory in memories])
+            hidden.update((id(seat), part) for seat, part in zip(going, parts, strict=True))
+        logits = core.score_codes(torch.cat([hidden[id(seat)] for seat in seats]))
+        return list(torch.split(logits, [len(seat.rows) for seat in seats]))
+
+
+def take(seat: Seat, logits: torch.Tensor) -> int:
+    """Choose the seat's next code. Raises InvalidNumbersError."""
+    with torch.inference_mode():
+        code = choose(logits, seat.sampling, seat.generator, seat.allowed(len(seat.codes)))
+    seat.codes.append(code)
+    return code
+
+
+def draw_codes(core: JanusCore, seat: Seat) -> Iterator[int]:
+    """Yield the codes of one picture, each as it is drawn; closing the iterator stops the work."""
+    while not seat.done:
+        [logits] = draw_together(core, [seat])
+        yield take(seat, logits)
 
 
 def look(network: JanusForConditionalGeneration, picture: Image.Image) -> torch.Tensor:
@@ -64,16 +94,6 @@ def look(network: JanusForConditionalGeneration, picture: Image.Image) -> torch.
         scaled = ((pixels.float() - MIDDLE) / HALF).to(network.device, network.dtype)
         seen: torch.Tensor = network.model.get_image_features(scaled, return_dict=True).pooler_output
     return require_finite(seen, "features of the picture")
-
-
-def embed(network: JanusForConditionalGeneration, rows: torch.Tensor, seen: torch.Tensor | None) -> torch.Tensor:
-    """Words as vectors, and in every row the picture's features where its placeholders stand."""
-    rows = rows.to(network.device)
-    words: torch.Tensor = network.get_input_embeddings()(rows)
-    if seen is None:
-        return words
-    places = (rows == network.config.image_token_id).unsqueeze(-1)
-    return words.masked_scatter(places, seen.to(words.dtype).expand(len(rows), -1, -1))
 
 
 def choose(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator, allowed: slice) -> int:

@@ -3,27 +3,23 @@
 from collections.abc import Collection, Iterator
 
 import torch
-from transformers import DynamicCache, JanusForConditionalGeneration
 
-from generation.engines.janus_loop import embed
+from generation.engines.janus_core import JanusCore
 from generation.engines.precision import require_finite
 
 LONGEST_ANSWER = 64  # tokens
 
 
-def say_words(
-    network: JanusForConditionalGeneration, rows: torch.Tensor, seen: torch.Tensor, ends: Collection[int]
-) -> Iterator[int]:
+def say_words(core: JanusCore, rows: torch.Tensor, seen: torch.Tensor, ends: Collection[int]) -> Iterator[int]:
     """Yield the answer's tokens, without the one that ends it; closing the iterator stops the work."""
-    cache = DynamicCache(config=network.config.text_config)
-    with torch.inference_mode():
-        embeddings = embed(network, rows, seen)
+    memory = core.remember(len(rows), rows.shape[1] + LONGEST_ANSWER)
+    with torch.inference_mode():  # not around the yield: the caller's code is none of its business
+        hidden = core.read(rows, memory, seen)
     for _ in range(LONGEST_ANSWER):
-        with torch.inference_mode():  # not around the yield: the caller's code is none of its business
-            hidden = network.model.language_model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
-            logits = network.lm_head(hidden.last_hidden_state[:, -1])
-            word = int(require_finite(logits, "logits of the words").argmax())
-            embeddings = embed(network, torch.tensor([[word]]), None)
+        with torch.inference_mode():
+            word = int(require_finite(core.score_words(hidden), "logits of the words").argmax())
         if word in ends:
             return
         yield word
+        with torch.inference_mode():
+            hidden = core.say(word, memory)

@@ -14,7 +14,8 @@ from generation.engines.base import CancelToken, Engine
 from generation.engines.device import Device
 from generation.engines.errors import CanceledError, CheckpointError, InvalidNumbersError, InvalidParamsError
 from generation.engines.fragments import Kind, Note
-from generation.engines.janus_loop import Sampling, choose, draw_codes
+from generation.engines.janus_core import JanusCore
+from generation.engines.janus_loop import Sampling, Seat, choose, draw_codes
 from generation.engines.params import GenerationParams
 from tests.generation.engines import tiny
 from tests.generation.engines.drawing import PROMPT, change, draw, finals, janus_of, loaded, lose, poison, same
@@ -94,10 +95,8 @@ def test_greedy_codes_are_those_of_transformers(janus_folder: Path) -> None:
         guidance_scale=3.0,
     )
     rows = torch.tensor([words, [1, *[0] * (len(words) - 2), 4]])
-    codes = draw_codes(
-        network, rows, Sampling(0, 3.0), torch.Generator(), tokens=64, allowed=lambda position: slice(0, 128)
-    )
-    assert list(codes) == expected[0].tolist()
+    seat = Seat(rows, Sampling(0, 3.0), torch.Generator(), 64, lambda position: slice(0, 128))
+    assert list(draw_codes(JanusCore(network), seat)) == expected[0].tolist()
 
 
 def test_codes_are_chosen_among_those_allowed() -> None:
@@ -115,7 +114,7 @@ def test_cancel_stops_before_the_next_code(mosaic: Engine) -> None:
         if len(passes) == 10:
             cancel.cancel()
 
-    hook = janus_of(mosaic)._network.model.language_model.register_forward_hook(count)
+    hook = janus_of(mosaic)._network.model.generation_head.activation_fn.register_forward_hook(count)
     try:
         with pytest.raises(CanceledError):
             list(mosaic.generate(GenerationParams(PROMPT, MOSAIC, MOSAIC, 7), cancel))
