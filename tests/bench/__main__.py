@@ -1,16 +1,16 @@
 """Run the benches, each in a fresh process; print the figures beside their bars, as the last line one JSON object.
 
-`python -m tests.bench` runs all, `python -m tests.bench autoregressive memory` some. A module `bench_NAME.py` here with
-a function `rows() -> list[Row]` is a bench.
+`python -m tests.bench` runs all, `python -m tests.bench autoregressive memory` some; `--write` puts what came out into
+docs/performance.md. A module `bench_NAME.py` here with a function `rows() -> list[Row]` is a bench.
 """
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.bench.report import machine, table, write_page
 from tests.bench.rows import Row
 
 HERE = Path(__file__).parent
@@ -46,38 +46,24 @@ def run(name: str) -> list[Row]:
     return found
 
 
-def table(rows: list[Row]) -> list[str]:
-    """A line a figure."""
-    lines = []
-    for row in rows:
-        bar = "" if row.bar is None else f"{'>=' if row.sense == 'least' else '<='} {row.bar:g} {row.unit}"
-        verdict = {True: "met", False: "MISSED", None: ""}[row.holds]
-        lines.append(f"{row.name:<64} {row.value:>9.3f} {row.unit:<3} {bar:<14} {verdict:<7} {row.remark}".rstrip())
-    return lines
-
-
-def machine() -> dict[str, str | int | None]:
-    """What it was measured on."""
-    import torch
-
-    return {
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "torch": torch.__version__,
-        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,  # type: ignore[dict-item]
-    }
-
-
 def say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def main() -> int:
-    names, about, rows = sys.argv[1:] or known(), machine(), list[Row]()
+    """0 when every bar is met, 1 when one is missed, 2 for a bench that there is not."""
+    wanted = [word for word in sys.argv[1:] if word != "--write"]
+    names, about, found = wanted or known(), machine(), dict[str, list[Row]]()
+    if strangers := set(names) - set(known()):
+        say(f"There is no bench {min(strangers)}; there are {', '.join(known())}.")
+        return 2
     for name in names:
         say(f"--- {name}")
-        rows += run(name)
+        found[name] = run(name)
+    rows = [row for part in found.values() for row in part]
+    if "--write" in sys.argv:
+        write_page(ROOT / "docs" / "performance.md", found, about)
     say("")
     for line in table(rows):
         say(line)
