@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import transaction
 from PIL import Image as Picture
 
-from generation.engines.encoding import png_with_recipe
+from generation.engines.provenance import png_with_recipe
 from generation.models import Image
 
 PICTURE = "picture.png"

@@ -1,12 +1,8 @@
-"""Pixels to bytes: fragments and previews as small WebP, finals as PNG, and the recipe that travels inside a PNG.
+"""Pixels to bytes: fragments and previews as small WebP, finals as PNG. What a PNG says of itself is in `provenance`.
 
 The same pixels always give the same bytes. Knows no engine, no torch and no Django.
 """
 
-import json
-import struct
-import zlib
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -20,9 +16,7 @@ WEBP_LIMIT = 240 * 1000  # a socket frame is 256 KiB with its header
 LOSSLESS_EDGE = 256
 LOSSY_PIXELS = 1024 * 1024  # more than a page shows of something that is replaced soon, and slow to encode
 QUALITIES = (80, 60, 40, 20)
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_LEVEL = 6
-KEYWORD = b"tessera"
 
 
 def encode(fragment: Fragment) -> EncodedFragment:
@@ -67,32 +61,6 @@ def png(pixels: Pixels) -> bytes:
     return _save(Image.fromarray(pixels, "RGB"), "PNG", compress_level=PNG_LEVEL)
 
 
-def png_with_recipe(png_bytes: bytes, recipe: dict[str, Any]) -> bytes:
-    """The same picture with `recipe` as JSON in an iTXt chunk "tessera"; an older recipe is replaced.
-
-    The pixels' bytes are not touched. Raises ValueError when these are no PNG bytes.
-    """
-    text = json.dumps(recipe, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8", "replace")
-    # keyword, end of keyword, not compressed, method 0, no language, no translated keyword
-    ours = _chunk(b"iTXt", KEYWORD + b"\0\0\0\0\0" + text)
-    parts = [PNG_SIGNATURE]
-    for kind, payload in _chunks(png_bytes):
-        if not _is_recipe(kind, payload):
-            parts.append(_chunk(kind, payload))
-        if kind == b"IHDR":
-            parts.append(ours)
-    return b"".join(parts)
-
-
-def recipe_of(png_bytes: bytes) -> dict[str, Any] | None:
-    """The recipe inside, or None. Raises ValueError when these are no PNG bytes."""
-    for kind, payload in _chunks(png_bytes):
-        if _is_recipe(kind, payload):
-            recipe = json.loads(payload[len(KEYWORD) + 5 :])
-            return recipe if isinstance(recipe, dict) else None
-    return None
-
-
 def _is_small(fragment: Fragment) -> bool:
     return max(fragment.canvas_width, fragment.canvas_height) <= LOSSLESS_EDGE
 
@@ -105,25 +73,3 @@ def _save(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def _is_recipe(kind: bytes, payload: bytes) -> bool:
-    return kind == b"iTXt" and payload.startswith(KEYWORD + b"\0\0\0\0\0")
-
-
-def _chunk(kind: bytes, payload: bytes) -> bytes:
-    return struct.pack("!I", len(payload)) + kind + payload + struct.pack("!I", zlib.crc32(kind + payload))
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    if not data.startswith(PNG_SIGNATURE):
-        raise ValueError("These are no PNG bytes.")
-    place = len(PNG_SIGNATURE)
-    while place < len(data):
-        if place + 12 > len(data):
-            raise ValueError("The PNG ends in the middle of a chunk.")
-        (length,) = struct.unpack_from("!I", data, place)
-        if place + 12 + length > len(data):
-            raise ValueError("The PNG ends in the middle of a chunk.")
-        yield data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
-        place += 12 + length

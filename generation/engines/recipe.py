@@ -6,7 +6,8 @@ One function for the portal and the command, so that a picture says the same whe
 from collections.abc import Mapping
 from typing import Any
 
-from generation.engines.params import LIMITS, used_by
+from generation.engines.params import LIMITS, NEEDS_SOURCE, used_by
+from generation.engines.provenance import CHANGED, GENERATED
 
 
 def recipe_for(
@@ -24,6 +25,7 @@ def recipe_for(
         "seed": seed,
         "width": wish.get("width"),
         "height": wish.get("height"),
+        "digital_source_type": CHANGED if wish["capability"] in NEEDS_SOURCE else GENERATED,
     }
     for name in (name for name in used if name in LIMITS):
         given = wish.get(name)

@@ -63,9 +63,8 @@ def _spec(image: Image) -> CheckpointSpec:
         raise CheckpointError(
             f"The checkpoint {image.checkpoint_name} is not here any more.", hint="Add it again under this name."
         )
-    figures = image.request.figures if image.request is not None else {}
     spec = checkpoint.spec()
-    return replace(spec, precision=figures.get("precision") or spec.precision)
+    return replace(spec, precision=image.recipe.get("precision") or spec.precision)
 
 
 def _params(image: Image, codes: tuple[int, ...]) -> GenerationParams:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from generation import storage
 from generation.engines.protocol import EncodedFragment
+from generation.engines.provenance import source_type_of
 from generation.engines.recipe import drawn_with, recipe_for
 from generation.models import GenerationRequest, Image, ImageCodes, Upload
 from generation.storage import StoredPicture
@@ -71,8 +72,12 @@ def recipe_of(request: GenerationRequest, seed: int) -> dict[str, Any]:
         wish={**request.params, "prompt": request.prompt, "capability": request.capability},
         seed=seed,
     )
-    if request.source_image_id is not None:
+    if request.source_image is not None:
         recipe["source_image"] = str(request.source_image_id)
+        # A picture that machines made from the first is still one; where a handed-in picture began it, none is.
+        recipe["digital_source_type"] = source_type_of(request.source_image.recipe)
+    elif request.source_upload_id is not None:
+        recipe["source_upload"] = str(request.source_upload_id)
     return recipe
 
 

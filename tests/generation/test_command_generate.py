@@ -17,11 +17,11 @@ from PIL import Image
 
 import generation
 from generation.engines.base import CancelToken
-from generation.engines.encoding import recipe_of
 from generation.engines.fragments import Kind, Words
 from generation.engines.mosaic import Mosaic, blend
 from generation.engines.params import MAX_COUNT, GenerationParams
 from generation.engines.protocol import EncodedFragment
+from generation.engines.provenance import recipe_of
 from generation.management.commands.generate import Command, write
 from generation.management.wish import find_checkpoint, read_wish
 from generation.models import Checkpoint

@@ -14,8 +14,8 @@ from django.db import OperationalError
 from accounts.models import User
 from generation import events, live, scheduler, storage
 from generation.engines.client import RoomClient, RoomSettings
-from generation.engines.encoding import recipe_of
 from generation.engines.errors import CanceledError
+from generation.engines.provenance import recipe_of
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.runner import drawing, patience, publisher, pulse, settling
 from generation.runner.drawing import Drawing

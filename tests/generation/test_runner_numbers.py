@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from accounts.models import User
 from generation import scheduler, storage
 from generation.engines.client import RoomClient, RoomSettings
-from generation.engines.encoding import recipe_of
+from generation.engines.provenance import recipe_of
 from generation.models import Checkpoint, GenerationRequest, Image, Project
 from generation.runner.drawing import Drawing
 from generation.runner.pulse import Pulse

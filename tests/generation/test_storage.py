@@ -10,7 +10,7 @@ from django.db import transaction
 from PIL import Image as Picture
 
 from generation import storage
-from generation.engines.encoding import recipe_of
+from generation.engines.provenance import recipe_of
 
 
 def png(width: int, height: int) -> bytes:

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from generation.engines.client import Reply, RoomClient, RoomSettings
-from generation.engines.encoding import png_with_recipe
 from generation.engines.errors import EngineError, InvalidParamsError
 from generation.engines.fragments import Kind, Note, Step, Words
 from generation.engines.protocol import EncodedFragment, Figures
+from generation.engines.provenance import png_with_recipe
 from generation.management.wish import WRONG_WISH, CommandWish, read_wish
 
 FAILED = 1

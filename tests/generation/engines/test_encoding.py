@@ -1,4 +1,4 @@
-"""Pixels to bytes: small enough for the socket, the same every time, and with the recipe inside."""
+"""Pixels to bytes: small enough for the socket, and the same every time."""
 
 from io import BytesIO
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generation.engines.encoding import PNG_SIGNATURE, WEBP_LIMIT, encode, png, png_with_recipe, recipe_of, webp
+from generation.engines.encoding import WEBP_LIMIT, encode, webp
 from generation.engines.fragments import Fragment, Kind, Pixels
+from generation.engines.png_chunks import SIGNATURE
 
 
 def noise(width: int, height: int) -> Pixels:
@@ -50,33 +51,5 @@ def test_the_final_is_the_same_png_every_time() -> None:
     pixels = noise(64, 48)
     first, second = encode(fragment(Kind.FINAL, pixels, 64)), encode(fragment(Kind.FINAL, pixels.copy(), 64))
     assert first == second
-    assert first.data.startswith(PNG_SIGNATURE)
+    assert first.data.startswith(SIGNATURE)
     assert np.array_equal(decoded(first.data), pixels)
-
-
-def test_the_recipe_travels_inside_and_changes_no_pixel() -> None:
-    plain = png(noise(32, 32))
-    recipe = {"prompt": 'a cat "left of" 猫 on white\n', "seed": 7, "guidance": 2.5, "negative_prompt": ""}
-    with_recipe = png_with_recipe(plain, recipe)
-    with Image.open(BytesIO(with_recipe)) as picture:
-        picture.load()
-        assert "猫" in picture.text["tessera"]  # type: ignore[attr-defined]
-    assert recipe_of(with_recipe) == recipe
-    assert recipe_of(plain) is None
-    assert np.array_equal(decoded(with_recipe), decoded(plain))
-    assert png_with_recipe(plain, dict(reversed(recipe.items()))) == with_recipe, "the order of the keys does not count"
-
-
-def test_a_new_recipe_replaces_the_old_one() -> None:
-    plain = png(noise(8, 8))
-    assert png_with_recipe(png_with_recipe(plain, {"seed": 1}), {"seed": 2}) == png_with_recipe(plain, {"seed": 2})
-
-
-def test_a_prompt_that_is_no_unicode_text_still_gives_a_png() -> None:
-    assert recipe_of(png_with_recipe(png(noise(8, 8)), {"prompt": "half \ud800"})) == {"prompt": "half ?"}
-
-
-@pytest.mark.parametrize("data", [b"", b"GIF89a", PNG_SIGNATURE + b"abc", PNG_SIGNATURE + b"\x00\x00\xff\xffIHDR1234"])
-def test_what_is_no_png_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="PNG"):
-        png_with_recipe(data, {})

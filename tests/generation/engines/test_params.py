@@ -52,6 +52,7 @@ def test_a_recipe_names_only_what_the_drawing_depended_on() -> None:
         "seed": 9,
         "width": 32,
         "height": 32,
+        "digital_source_type": "trainedAlgorithmicMedia",
         "steps": 25,
         "guidance": 7.0,
     }
