@@ -87,7 +87,7 @@ def test_import_platform_under_manage_py() -> None:
     assert done.stdout.strip().endswith(sys.version.split()[0])
 
 
-HEAVY = "[m for m in ('torch', 'diffusers', 'transformers', 'accelerate') if m in sys.modules]"
+HEAVY = "[m for m in ('torch', 'diffusers', 'transformers', 'accelerate', 'peft') if m in sys.modules]"
 
 
 @pytest.mark.processes

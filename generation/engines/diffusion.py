@@ -23,6 +23,7 @@ from generation.engines.errors import CheckpointError
 from generation.engines.fragments import Fragment, Kind, Note, Pixels, Step
 from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.loading import bytes_of, unusable
+from generation.engines.lora import LoraShelf
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
 from generation.engines.plan import AS_IS, Plan
 from generation.engines.precision import attention_in, numbers_for
@@ -41,6 +42,7 @@ class DiffusionEngine:
         self._pipelines: dict[Capability, Any] = {}
         self._previewer: Previewer | None = None
         self._scheduler: Any = None
+        self._loras = LoraShelf()
         self._plan = AS_IS
 
     def load(self, device: Device, plan: Plan = AS_IS) -> None:
@@ -71,6 +73,8 @@ class DiffusionEngine:
         require_drawable(self._facts, params)
         pipeline = self._pipeline(params.capability)
         wish = _arguments(params, self._facts.defaults)
+        with self._device.memory_errors("applying LoRAs"):
+            self._loras.apply(pipeline, params.loras)
         if _is_too_long(pipeline, params.prompt):
             yield Note("prompt.truncated", "The prompt is longer than this checkpoint can read; its end was left out.")
         for index in range(params.count):
@@ -81,7 +85,8 @@ class DiffusionEngine:
     def unload(self) -> None:
         """Drop every reference to tensors."""
         self._pipelines.clear()
-        self._previewer = None
+        self._previewer = self._scheduler = None
+        self._loras = LoraShelf()
 
     def size_bytes(self) -> int:
         """Of the loaded weights."""

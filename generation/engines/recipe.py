@@ -30,7 +30,7 @@ def recipe_for(
     for name in (name for name in used if name in LIMITS):
         given = wish.get(name)
         value = defaults.get(name) if given is None else given
-        if value is not None and (name != "strength" or wish["capability"] == "image_to_image"):
+        if value is not None and (name != "strength" or wish["capability"] in ("image_to_image", "inpaint")):
             recipe[name] = value
     if "scheduler" in used and wish.get("scheduler"):
         recipe["scheduler"] = wish["scheduler"]

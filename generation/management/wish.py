@@ -23,6 +23,7 @@ from generation.engines.params import (
 )
 from generation.engines.protocol import EncodedFragment
 from generation.engines.recipe import drawn_with, recipe_for
+from generation.management.wish_loras import read_loras
 from generation.models import Checkpoint
 from generation.services.checkpoints import STARTER_LIST, STARTERS
 
@@ -41,7 +42,7 @@ FLAGS = {
     "scheduler": "scheduler",
 }
 # options that a description has no use for
-DRAWING = (*FLAGS.values(), "seed", "width", "height", "output", "fragments")
+DRAWING = (*FLAGS.values(), "lora", "mask", "seed", "width", "height", "output", "fragments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +128,13 @@ def _refuse_unused(options: dict[str, Any], spec: CheckpointSpec, facts: Checkpo
             raise InvalidParamsError(f"{spec.name} does not use --{flag}.", hint=f"It uses {known}.")
     if options["strength"] is not None and options["image"] is None:
         raise InvalidParamsError("--strength needs a picture to begin from.", hint="Give it with --image.")
+    if options["mask"] is not None and options["image"] is None:
+        raise InvalidParamsError("--mask needs a picture to repaint a part of.", hint="Give it with --image.")
 
 
 def _refuse_drawing(options: dict[str, Any]) -> None:
     for name in DRAWING:
-        if options[name] not in (None, ""):
+        if options[name] not in (None, "", []):
             raise InvalidParamsError(f"A description does not use --{name}.", hint="Leave it out.")
 
 
@@ -160,7 +163,8 @@ def _params(options: dict[str, Any], facts: CheckpointFacts) -> GenerationParams
     width, height = _size(options["width"], options["height"], facts)
     seed = options["seed"]
     source = _source(options["image"])
-    capability = _capability(facts, describe=options["describe"], has_picture=source is not None)
+    mask = _source(options["mask"])
+    capability = _capability(facts, options, has_picture=source is not None)
     if not options["prompt"].strip() and capability != "describe":
         raise InvalidParamsError("The prompt is empty.", hint="Say what shall be drawn.")
     return GenerationParams(
@@ -172,14 +176,18 @@ def _params(options: dict[str, Any], facts: CheckpointFacts) -> GenerationParams
         negative_prompt=options["negative"],
         capability=capability,
         source=source,
+        mask=mask,
+        loras=read_loras(options["lora"]),
         scheduler=options["scheduler"],
         **{name: options[name] for name in FLAGS if name in LIMITS},
     )
 
 
-def _capability(facts: CheckpointFacts, *, describe: bool, has_picture: bool) -> Capability:
-    if describe:
+def _capability(facts: CheckpointFacts, options: dict[str, Any], *, has_picture: bool) -> Capability:
+    if options["describe"]:
         return "describe"
+    if options["mask"] is not None:
+        return "inpaint"
     return with_a_picture(facts.capabilities) if has_picture else "text_to_image"
 
 

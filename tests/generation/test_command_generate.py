@@ -1,5 +1,6 @@
 """`manage.py generate` as a person calls it: another process, no database, no web."""
 
+import hashlib
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from generation.engines.provenance import recipe_of
 from generation.management.commands.generate import Command, write
 from generation.management.wish import find_checkpoint, read_wish
 from generation.models import Checkpoint
-from tests.generation.engines import tiny
+from tests.generation.engines import tiny, tiny_lora
 from tests.generation.engines.drawing import loaded, pictures, png
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -311,3 +312,42 @@ def test_a_wrong_word_is_a_sentence_without_a_traceback(run: Run) -> None:
     assert done.stderr.startswith("CommandError: There is no checkpoint 'unheard-of'. Use starter-diffusion")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.django_db
+def test_loras_are_named_by_file_and_weight_and_told_in_the_recipe(tmp_path: Path) -> None:
+    diffusion = tiny.save_diffusion(tmp_path / "diffusion")
+    file = tiny_lora.save_lora(tmp_path / "ink:2.safetensors", diffusion)
+    wish = read_wish(options(checkpoint=str(diffusion), lora=[str(file), f"{file}:0.5"]))
+    assert [(lora.name, lora.path, lora.weight) for lora in wish.params.loras] == [
+        ("ink:2", str(file), 1.0),
+        ("ink:2", str(file), 0.5),
+    ]
+    total = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert wish.recipe(drawn)["loras"][1] == {"name": "ink:2", "weight": 0.5, "sha256": total}
+    for given, words in {
+        f"{file}:loud": "weight is 'loud', which is no number",
+        f"{file}:9": "lora weight is 9.0; use -4 to 4",
+        str(tmp_path / "gone.safetensors"): "There is no LoRA file",
+        str(diffusion / "unet" / "diffusion_pytorch_model.safetensors"): "holds no LoRA",
+    }.items():
+        with pytest.raises(CommandError, match=words):
+            read_wish(options(checkpoint=str(diffusion), lora=[given]))
+
+
+@pytest.mark.django_db
+def test_a_checkpoint_that_takes_no_loras_says_so(folder: Path, tmp_path: Path) -> None:
+    file = tiny_lora.save_lora(tmp_path / "ink.safetensors", tiny.save_diffusion(tmp_path / "diffusion"))
+    with pytest.raises(CommandError, match="takes no LoRAs"):
+        read_wish(options(checkpoint=str(folder), lora=[str(file)]))
+
+
+@pytest.mark.django_db
+def test_a_mask_needs_a_picture(tmp_path: Path) -> None:
+    diffusion = tiny.save_diffusion(tmp_path / "diffusion")
+    mask = tmp_path / "mask.png"
+    Image.new("L", (32, 32)).save(mask)
+    with pytest.raises(CommandError, match="--mask needs a picture to repaint a part of"):
+        read_wish(options(checkpoint=str(diffusion), mask=str(mask)))
+    with pytest.raises(CommandError, match="there is no such file"):
+        read_wish(options(checkpoint=str(diffusion), mask="gone.png", image=str(mask)))

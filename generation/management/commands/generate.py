@@ -54,8 +54,16 @@ class Command(BaseCommand):
         parser.add_argument("--guidance", type=float)
         parser.add_argument("--temperature", type=float)
         parser.add_argument("--scheduler", help="how the noise is taken away, as euler_a or dpmpp_2m_karras")
+        parser.add_argument(
+            "--lora",
+            action="append",
+            default=[],
+            metavar="PATH[:WEIGHT]",
+            help="a LoRA file and how strongly it counts, 1 when left out; several may be given",
+        )
         parser.add_argument("--negative", default="", help="what shall not be seen")
         parser.add_argument("--image", metavar="FILE", help="a picture to begin from, to change or to describe")
+        parser.add_argument("--mask", metavar="FILE", help="repaint --image only where this picture is white")
         parser.add_argument("--strength", type=float, help="how far to go from that picture, up to 1")
 
     def handle(self, *args: Any, **options: Any) -> None:
