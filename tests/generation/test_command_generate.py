@@ -324,7 +324,7 @@ def test_loras_are_named_by_file_and_weight_and_told_in_the_recipe(tmp_path: Pat
         ("ink:2", str(file), 0.5),
     ]
     total = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert wish.recipe(drawn)["loras"][1] == {"name": "ink:2", "weight": 0.5, "sha256": total}
+    assert wish.recipe(FINAL)["loras"][1] == {"name": "ink:2", "weight": 0.5, "sha256": total}
     for given, words in {
         f"{file}:loud": "weight is 'loud', which is no number",
         f"{file}:9": "lora weight is 9.0; use -4 to 4",
