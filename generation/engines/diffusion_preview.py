@@ -24,9 +24,12 @@ class Previewer:
         self._decode = decode
 
     @classmethod
-    def of(cls, pipeline: Any, folder: Path) -> "Previewer":
-        """The tiny decoder, the map in the folder's preview.json, or one fitted to the decoder now."""
-        decode = decoder_of(pipeline.vae)
+    def of(cls, pipeline: Any, folder: Path, decode: Decode | None = None) -> "Previewer":
+        """The tiny decoder, the map in the folder's preview.json, or one fitted to the decoder now.
+
+        `decode`: how the pipeline itself decodes, where that is not the usual way.
+        """
+        decode = decode or decoder_of(pipeline.vae)
         if isinstance(pipeline.vae, AutoencoderTiny):
             return cls(decode)
         if (folder / PREVIEW_FILE).is_file():

@@ -5,12 +5,13 @@ from pathlib import Path
 from generation.engines.checkpoint_facts import CheckpointFacts, Sizes, checked_sizes, own_settings
 from generation.engines.checkpoint_files import weigh
 from generation.engines.errors import CheckpointError
+from generation.engines.inspect_glm_image import GLM_IMAGE, inspect_glm_image
 from generation.engines.params import Capability
 from generation.engines.reading import AGAIN, Settings
 from generation.engines.schedulers import schedulers_of
 
 DRAW: tuple[Capability, ...] = ("text_to_image", "image_to_image")
-LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
+LIBRARIES = ("diffusers", "transformers", "stable_diffusion", "glm_image")
 WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "FeatureExtractor")  # in the names of classes without weights
 
 # classes of diffusers that may be loaded, with the edge in pixels they were made for when the config does not say
@@ -24,11 +25,13 @@ PIPELINES: dict[str, int] = {
 def inspect_diffusion(folder: Path, files: list[Path]) -> CheckpointFacts:
     index = Settings(folder / "model_index.json")
     name = index.values.get("_class_name")
-    if not isinstance(name, str) or name not in PIPELINES:
-        known = ", ".join(PIPELINES)
+    if not isinstance(name, str) or name not in {*PIPELINES, GLM_IMAGE}:
+        known = ", ".join([*PIPELINES, GLM_IMAGE])
         raise CheckpointError(f"{folder.name} is a {name}, which Tessera cannot draw with.", hint=f"Known are {known}.")
     networks = tuple(part for part, entry in index.values.items() if _is_network(folder, part, entry))
     size_bytes = sum(weigh(folder / part, files) for part in networks)
+    if name == GLM_IMAGE:
+        return inspect_glm_image(folder, index, networks, size_bytes)
     sizes = checked_sizes(folder, _diffusion_sizes(folder, name))
     sizes, defaults = own_settings(folder, "diffusion", sizes, _diffusion_defaults(folder, name))
     schedulers = schedulers_of(folder, name)

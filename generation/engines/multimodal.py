@@ -14,6 +14,7 @@ from generation.engines.plan import AS_IS, Plan
 
 # by the class that inspection names; imported on first use
 ENGINES = {
+    "GlmImagePipeline": "generation.engines.glm_image.GlmImageEngine",
     "JanusForConditionalGeneration": "generation.engines.janus.JanusEngine",
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.generation.engines import record, tiny
+from tests.generation.engines import record, tiny, tiny_glm_image
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,11 @@ def looking_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def diffusion_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_diffusion(tmp_path_factory.mktemp("checkpoints") / "diffusion")
+
+
+@pytest.fixture(scope="session")
+def glm_image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_glm_image.save_glm_image(tmp_path_factory.mktemp("checkpoints") / "glm-image")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
