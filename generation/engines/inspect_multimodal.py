@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from generation.engines.chat_template import shows_pictures
 from generation.engines.checkpoint_facts import OWN_FILE, CheckpointFacts, check_defaults, checked_sizes, own_settings
 from generation.engines.checkpoint_files import weigh
 from generation.engines.errors import CheckpointError
@@ -64,9 +65,12 @@ def _mosaic_size(folder: Path) -> tuple[int, int]:
 
 
 def _own_capabilities(folder: Path) -> tuple[Capability, ...]:
-    """The config does not tell what a network was trained for, so the folder must say what it can beyond drawing."""
+    """What a network was trained for beyond drawing, its folder must say; one that shows pictures in chats did so."""
     file = folder / OWN_FILE
-    listed = Settings(file).items("capabilities") if file.is_file() else []
+    own = Settings(file) if file.is_file() else Settings(file, {})
+    if "capabilities" not in own.values and shows_pictures(folder):
+        return ("describe",)
+    listed = own.items("capabilities")
     if unknown := [name for name in listed if name not in LOOK]:
         raise CheckpointError(
             f"{folder.name}/{OWN_FILE} lists the capability {unknown[0]}; known are {', '.join(LOOK)}.",

@@ -6,7 +6,6 @@ from typing import cast
 
 import torch
 import transformers
-from PIL import Image
 from transformers import AutoTokenizer, JanusForConditionalGeneration, PreTrainedTokenizerBase
 
 from generation.engines.base import CancelToken
@@ -21,6 +20,7 @@ from generation.engines.int8 import INT8, works_in_int8
 from generation.engines.janus_batch import Batch, Ended, Picture, fragment_of
 from generation.engines.janus_core import JanusCore
 from generation.engines.janus_loop import Sampling, Seat, look
+from generation.engines.janus_picture import PictureReader
 from generation.engines.janus_prompt import Prompt, PromptWriter, places_of
 from generation.engines.janus_words import LONGEST_ANSWER, say_words
 from generation.engines.loading import bytes_of, quiet, require_complete, unusable
@@ -30,7 +30,6 @@ from generation.engines.params import QUESTION, CheckpointSpec, GenerationParams
 from generation.engines.plan import AS_IS, Plan
 from generation.engines.precision import RUNGS, Numbers, numbers_for
 from generation.engines.reading import AGAIN
-from generation.engines.source import open_source
 
 SHORTEST = 16  # positions for words below which no prompt is worth drawing
 
@@ -48,6 +47,7 @@ class JanusEngine:
         self._network: JanusForConditionalGeneration | None = None
         self._core: JanusCore | None = None
         self._writer: PromptWriter | None = None
+        self._reader: PictureReader | None = None
         self._mosaic: Mosaic | None = None
         self._plan = AS_IS
 
@@ -63,6 +63,7 @@ class JanusEngine:
                 decoder = _decoder(network, self._mosaic)
                 _require_fit(self.spec.name, network, decoder, facts)
                 self._writer = _writer(folder, network, decoder, facts)
+                self._reader = _reader(folder, network, facts)
             self._network = network.to(device.torch)
             if device.kind == "cpu":  # the order in which its convolutions are fastest
                 network.model.vqmodel.decoder.to(memory_format=torch.channels_last)
@@ -137,7 +138,7 @@ class JanusEngine:
         prompt = self._prompt(params, guided=sampling.guided)
         if prompt.truncated:
             yield Note("prompt.truncated", "The prompt is longer than this checkpoint can read; its end was left out.")
-        picture = None if params.source is None else _picture(params.source, network)
+        picture = None if params.source is None or self._reader is None else self._reader.read(params.source)
         with device.memory_errors("looking at the picture"):
             seen = None if picture is None else look(network, picture)
         if params.capability == "describe":
@@ -152,7 +153,7 @@ class JanusEngine:
 
     def unload(self) -> None:
         """Drop every reference to tensors."""
-        self._network = self._core = self._writer = self._mosaic = None
+        self._network = self._core = self._writer = self._reader = self._mosaic = None
 
     def size_bytes(self) -> int:
         """Of the loaded weights."""
@@ -163,7 +164,7 @@ class JanusEngine:
     def _prompt(self, params: GenerationParams, *, guided: bool) -> Prompt:
         assert self._network is not None and self._writer is not None  # noqa: S101 generate has seen to it
         if params.capability == "describe":
-            return self._writer.ask(params.prompt.strip() or QUESTION, words=LONGEST_ANSWER)
+            return self._writer.ask(params.prompt.strip() or QUESTION)
         write = self._writer.edit if params.capability == "edit" else self._writer.draw
         return write(params.prompt, guided=guided, codes=_decoder(self._network, self._mosaic).tokens)
 
@@ -179,10 +180,11 @@ class JanusEngine:
         """Greedy, so that the same picture always gets the same answer."""
         assert self._core is not None and self._writer is not None  # noqa: S101 generate has seen to it
         said: list[int] = []
-        for token in say_words(self._core, prompt.rows, seen, self._writer.ends()):
+        longest = self._writer.longest_answer
+        for token in say_words(self._core, prompt.rows, seen, self._writer.ends(), longest):
             cancel.raise_if_canceled()
             said.append(token)
-            yield Step(0, len(said), LONGEST_ANSWER)
+            yield Step(0, len(said), longest)
             yield Words(0, self._writer.read(said))
         cancel.raise_if_canceled()
         yield Words(0, self._writer.read(said), final=True)
@@ -204,10 +206,10 @@ def _decoder(network: JanusForConditionalGeneration, mosaic: Mosaic | None) -> S
     return JanusDecoder(network.model.vqmodel) if mosaic is None else MosaicDecoder(mosaic)
 
 
-def _picture(source: bytes, network: JanusForConditionalGeneration) -> Image.Image:
-    """In the vision tower's size, which for a checkpoint that edits is the size it draws."""
-    edge = network.config.vision_config.image_size
-    return open_source(source, edge, edge)
+def _reader(folder: Path, network: JanusForConditionalGeneration, facts: CheckpointFacts) -> PictureReader | None:
+    """Only for those who look at pictures: what prepares them may be missing from the others' folders."""
+    looks = facts.capabilities != ("text_to_image",)
+    return PictureReader(folder, network.config.vision_config.image_size) if looks else None
 
 
 def _sampling(params: GenerationParams, defaults: dict[str, float]) -> Sampling:
@@ -266,7 +268,7 @@ def _writer(
     if "edit" in facts.capabilities:
         tried.append(writer.edit("a picture", guided=True, codes=decoder.tokens))
     if "describe" in facts.capabilities:
-        tried.append(writer.ask(QUESTION, words=LONGEST_ANSWER))
+        tried.append(writer.ask(QUESTION))
         writer.ends()
     highest = max(int(prompt.rows.max()) for prompt in tried)
     if highest >= network.config.text_config.vocab_size:

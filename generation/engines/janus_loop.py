@@ -7,16 +7,12 @@ A picture may join while others are drawn and leave at any code; what it becomes
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
-from PIL import Image
 from transformers import JanusForConditionalGeneration
 
 from generation.engines.janus_core import JanusCore
 from generation.engines.llama import Memory
 from generation.engines.precision import require_finite
-
-MIDDLE, HALF = 127.5, 127.5  # pixels become -1..1, as with Janus' own image processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +83,10 @@ def draw_codes(core: JanusCore, seat: Seat) -> Iterator[int]:
         yield take(seat, logits)
 
 
-def look(network: JanusForConditionalGeneration, picture: Image.Image) -> torch.Tensor:
-    """[1, places, width]: what the language model gets to see of a picture of the vision tower's size."""
-    pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).unsqueeze(0)
+def look(network: JanusForConditionalGeneration, picture: torch.Tensor) -> torch.Tensor:
+    """[1, places, width]: what the language model gets to see of a picture that was prepared for the vision tower."""
     with torch.inference_mode():
-        scaled = ((pixels.float() - MIDDLE) / HALF).to(network.device, network.dtype)
+        scaled = picture.to(network.device, network.dtype)
         seen: torch.Tensor = network.model.get_image_features(scaled, return_dict=True).pooler_output
     return require_finite(seen, "features of the picture")
 

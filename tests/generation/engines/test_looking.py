@@ -176,7 +176,7 @@ def test_the_longest_answer_must_fit(tmp_path: Path) -> None:
         loaded(folder, "multimodal")
 
 
-def test_a_checkpoint_that_speaks_in_chats_cannot_claim_it_yet(looking_folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_speaks_in_chats_cannot_be_asked_to_edit(looking_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(looking_folder, tmp_path / "chatty")
     (folder / "chat_template.jinja").write_text("{{ messages[0]['content'][0]['text'] }}", encoding="utf-8")
     with pytest.raises(CheckpointError, match="speaks in chats"):
