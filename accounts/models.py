@@ -32,6 +32,12 @@ class User(UuidModel, AbstractUser):
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=120, blank=True)
     must_change_password = models.BooleanField(default=False, help_text="the password was made by somebody else")
+    recipes_travel = models.BooleanField(
+        "Recipes travel inside my pictures",
+        default=True,
+        help_text="Prompt, seed and settings are written into the files that you and the members of your projects "
+        "download. That a machine drew the picture is always written into it.",
+    )
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []

@@ -37,6 +37,13 @@ def look_record(*, actor: User, owner: User, target_kind: str, target_id: object
         audit_record(actor=actor, owner=owner, verb="looked at", detail=reason or "opened the picture", **target)
 
 
+def preferences_save(*, user: User, recipes_travel: bool) -> User:
+    """What a person chose for the own pictures."""
+    user.recipes_travel = recipes_travel
+    user.save(update_fields=["recipes_travel"])
+    return user
+
+
 def administrator_create(*, email: str, password: str, one_time: bool) -> User:
     """The first operator. A one-time password must be changed at the first login."""
     user = User.objects.create_superuser(email, password)

@@ -2,6 +2,9 @@
 
 from django.urls import path
 
-from accounts.views import activity
+from accounts.views import activity, preferences
 
-urlpatterns = [path("activity/", activity, name="activity")]
+urlpatterns = [
+    path("activity/", activity, name="activity"),
+    path("preferences/", preferences, name="preferences"),
+]

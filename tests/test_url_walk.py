@@ -46,6 +46,7 @@ OWN = {
     "studio",
     "history",
     "activity",
+    "preferences",
     "project_list",
     "project_create",
     "request_create",

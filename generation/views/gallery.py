@@ -23,6 +23,7 @@ from generation.models import Checkpoint, GenerationRequest, Image, Membership, 
 from generation.models.image import ImageQuerySet
 from generation.services import trash as trash_service
 from generation.services.checkpoints import checkpoint_that_describes
+from generation.services.downloads import recipe_leaves
 from generation.views import PersonRequest
 
 PAGE_SIZE = 48
@@ -116,6 +117,8 @@ def detail(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
         "search": search,
         "can_describe": checkpoint_that_describes() is not None,
         "description": _description(image, request.user),
+        "recipe_leaves": recipe_leaves(image=image, user=request.user),
+        "recipe_choice": recipe_leaves(image=image, user=request.user, wanted=True),
     }
     return render(request, "generation/image_detail.html", context)
 

@@ -6,7 +6,8 @@ Never a FileResponse: under ASGI it reads the whole file into memory first.
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 from django.contrib.auth.decorators import login_required
@@ -19,20 +20,22 @@ from django.views.decorators.http import require_safe
 
 from generation import storage
 from generation.models import Image
+from generation.services.downloads import Outgoing, file_outgoing, picture_outgoing, recipe_leaves
 from generation.views import PersonRequest
 
 CHUNK = 256 * 1024
 # A browser keeps it but asks each time: somebody else may sit there now, or may no longer be let in.
 CACHE_CONTROL = "private, no-cache"
+RECIPE_WANTED = {"0": False, "1": True}  # anything else leaves it to the settings
 ARTICLES = re.compile(r"\b(?:an?|the)\b", re.IGNORECASE)
 
 
 @require_safe
 @login_required
 def picture(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
-    """The full picture, for pages."""
+    """The full picture, for pages. It can be saved from there, so it carries no more than a download would."""
     image = _image(request, pk)
-    return serve(request, storage.picture_path(image), "image/png", etag=image.sha256)
+    return _dressed(request, image, with_recipe=recipe_leaves(image=image, user=request.user))
 
 
 @require_safe
@@ -46,16 +49,24 @@ def thumb(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
 @require_safe
 @login_required
 def download(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
-    """The PNG with the recipe inside, under a name that says what it shows."""
+    """The PNG under a name of its own; ?recipe=0 or 1 says whether the recipe shall be inside."""
     image = _image(request, pk)
-    response = serve(request, storage.picture_path(image), "image/png", etag=image.sha256)
+    wanted = RECIPE_WANTED.get(request.GET.get("recipe", ""))
+    with_recipe = recipe_leaves(image=image, user=request.user, wanted=wanted)
+    response = _dressed(request, image, with_recipe=with_recipe)
     if response.status_code == 200:
-        response.headers["Content-Disposition"] = content_disposition_header(True, download_name(image)) or "attachment"
+        name = download_name(image, with_recipe=with_recipe)
+        response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
     return response
 
 
-def download_name(image: Image) -> str:
-    """cat-left-of-pizza-seed7.png: the words of the prompt, cut at a word, without anything a path could mind."""
+def download_name(image: Image, *, with_recipe: bool = True) -> str:
+    """cat-left-of-pizza-seed7.png: the words of the prompt, cut at a word, without anything a path could mind.
+
+    Without the recipe the name is silent too.
+    """
+    if not with_recipe:
+        return f"picture-{image.pk.hex[:8]}.png"
     slug = slugify(ARTICLES.sub(" ", image.prompt), allow_unicode=True)
     if len(slug) > 48:
         slug = slug[:48].rsplit("-", 1)[0] if "-" in slug[:48] else slug[:48]
@@ -64,25 +75,34 @@ def download_name(image: Image) -> str:
 
 def _image(request: PersonRequest, pk: uuid.UUID) -> Image:
     """One query decides."""
-    image = Image.objects.readable_by(request.user).filter(pk=pk).first()
+    image = Image.objects.readable_by(request.user).select_related("owner").filter(pk=pk).first()
     if image is None:
         raise Http404("There is no such picture.")
     return image
 
 
+def _dressed(request: PersonRequest, image: Image, *, with_recipe: bool) -> HttpResponseBase:
+    etag = image.sha256 if with_recipe else f"{image.sha256}-bare"
+    return _answer(request, partial(picture_outgoing, image=image, with_recipe=with_recipe), "image/png", etag)
+
+
 def serve(request: PersonRequest, path: Path, content_type: str, *, etag: str) -> HttpResponseBase:
     """A private file of our own encoder. Whoever calls has asked whose it is."""
+    return _answer(request, partial(file_outgoing, path), content_type, etag)
+
+
+def _answer(request: PersonRequest, outgoing: Callable[[], Outgoing], content_type: str, etag: str) -> HttpResponseBase:
     response: HttpResponseBase | None = get_conditional_response(request, etag=f'"{etag}"')
     if response is None:
         try:
-            size = path.stat().st_size
+            going = outgoing()
         except OSError:
             # Gone from disk (or unreadable): a page for people, and nothing that a browser may keep.
             gone = render(request, "generation/image_missing.html", status=410)
             gone.headers["Cache-Control"] = "no-store"
             return gone
-        response = HttpResponse() if request.method == "HEAD" else StreamingHttpResponse(_chunks(path))
-        response.headers["Content-Length"] = str(size)
+        response = HttpResponse() if request.method == "HEAD" else StreamingHttpResponse(_chunks(going))
+        response.headers["Content-Length"] = str(going.size)
         response.headers["Content-Type"] = content_type
     response.headers["ETag"] = f'"{etag}"'
     response.headers["Cache-Control"] = CACHE_CONTROL
@@ -90,10 +110,13 @@ def serve(request: PersonRequest, path: Path, content_type: str, *, etag: str) -
     return response
 
 
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
+async def _chunks(going: Outgoing) -> AsyncIterator[bytes]:
     """Read in threads, so a slow disk stops nobody else. Opened late: an answer that is never sent holds no file."""
-    file = await asyncio.to_thread(path.open, "rb")
+    if going.head:
+        yield going.head
+    file = await asyncio.to_thread(going.path.open, "rb")
     try:
+        await asyncio.to_thread(file.seek, going.skip)
         while chunk := await asyncio.to_thread(file.read, CHUNK):
             yield chunk
     finally:

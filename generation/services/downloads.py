@@ -1,0 +1,48 @@
+"""What leaves with a picture: the mark that a machine drew it always, its recipe where that is allowed and wanted."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from accounts.models import User
+from generation import storage
+from generation.engines.provenance import dressed_head
+from generation.models import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Bytes on their way out: `head` first, then the file from `skip` on. `size` is that of both."""
+
+    head: bytes
+    path: Path
+    skip: int
+    size: int
+
+
+def recipe_leaves(*, image: Image, user: User, wanted: bool | None = None) -> bool:
+    """Whether the recipe goes along when `user` takes the picture away; `wanted` None leaves it to the settings.
+
+    Who drew it decides about it: on each download, and by the own setting for everybody else. Nobody is refused
+    a picture without its recipe.
+    """
+    if wanted is False:
+        return False
+    if wanted and image.owner_id == user.pk:
+        return True
+    return image.owner.recipes_travel
+
+
+def picture_outgoing(*, image: Image, with_recipe: bool) -> Outgoing:
+    """The kept picture, dressed anew without a look at its pixels. Raises OSError when it is gone or damaged."""
+    path = storage.picture_path(image)
+    with path.open("rb") as file:
+        try:
+            head, skip = dressed_head(file, image.recipe, with_recipe=with_recipe)
+        except ValueError as error:  # what cannot be read cannot be rid of its recipe either
+            raise OSError(f"The file of picture {image.pk} is damaged: {error}") from error
+    return Outgoing(head, path, skip, len(head) + path.stat().st_size - skip)
+
+
+def file_outgoing(path: Path) -> Outgoing:
+    """A file as it is. Raises OSError when it is gone."""
+    return Outgoing(b"", path, 0, path.stat().st_size)
