@@ -12,7 +12,7 @@ from typing import Any
 from generation.engines.checkpoint_files import WEIGHTS, is_index, shown
 from generation.engines.errors import CheckpointError
 from generation.engines.reading import Settings, read_bytes, read_json
-from generation.engines.safetensors_header import LENGTH_BYTES, refuse_disguise
+from generation.engines.safetensors_header import SNIFFED, refuse_disguise
 
 CODE = frozenset({".py", ".pyc", ".pyd", ".so", ".dll", ".dylib"})
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
@@ -74,7 +74,7 @@ def _refuse_pickle(folder: Path, file: Path) -> None:
             hint=f"Use a checkpoint saved as safetensors; where it has both, remove this file: rm '{file}'",
         )
     with file.open("rb") as stream:
-        refuse_disguise(file, stream.read(LENGTH_BYTES))
+        refuse_disguise(file, stream.read(SNIFFED))
 
 
 def _refuse_long(folder: Path, file: Path) -> None:
@@ -88,7 +88,7 @@ def _refuse_long(folder: Path, file: Path) -> None:
 def _refuse_settings(folder: Path, file: Path) -> None:
     values = read_json(file)
     for name, value in _named(values):
-        if name in ASKS_FOR_CODE:
+        if name in ASKS_FOR_CODE and value:
             raise CheckpointError(f"{shown(folder, file)} asks for {ASKS_FOR_CODE[name]} ({name}).", hint=STOCK)
         if name == "_class_name" and isinstance(value, list):
             raise CheckpointError(f"{shown(folder, file)}: its _class_name is a class of its own.", hint=STOCK)

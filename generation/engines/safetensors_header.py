@@ -16,7 +16,8 @@ from generation.engines.reading import AGAIN, UnreadableError, parse_json
 LENGTH_BYTES = 8
 LONGEST_HEADER = 16 * 1024 * 1024  # of those in use the longest has about 2 MB; the format itself allows 100 MB
 MOST_TENSORS = 100_000  # of those in use the largest has about 10,000 in one file
-PICKLE = 0x80  # first byte of a pickle; the second is its protocol
+SNIFFED = LENGTH_BYTES + 1  # bytes that tell what a file is: behind the length of a header stands its bracket
+PICKLE, PROTOCOLS = b"\x80", tuple(bytes([number]) for number in range(2, 6))  # how a pickle begins
 BITS = {
     "BOOL": 8,
     "U8": 8,
@@ -76,13 +77,14 @@ def read_header(file: Path) -> SafetensorsHeader:
     """What the file holds. Raises CheckpointError when header and file do not agree."""
     size = file.stat().st_size
     with file.open("rb") as stream:
-        first = stream.read(LENGTH_BYTES)
+        first = stream.read(SNIFFED)
         refuse_disguise(file, first)
-        length = int.from_bytes(first, "little")
+        length = int.from_bytes(first[:LENGTH_BYTES], "little")
         if size < LENGTH_BYTES or not 2 <= length <= size - LENGTH_BYTES:
             raise _damaged(file, "its header is longer than the file")
         if length > LONGEST_HEADER:
             raise _damaged(file, f"its header has {length:,} bytes; {LONGEST_HEADER:,} is the most")
+        stream.seek(LENGTH_BYTES)
         text = stream.read(length)
     try:
         header = parse_json(text, most_values=10 * MOST_TENSORS, twice=False)
@@ -102,10 +104,10 @@ def read_header(file: Path) -> SafetensorsHeader:
 
 
 def refuse_disguise(file: Path, first: bytes) -> None:
-    """Raises CheckpointError for a pickle or an archive under another name; `first` are the first 8 bytes."""
+    """Raises CheckpointError for a pickle or an archive under another name; `first` are the first SNIFFED bytes."""
     if first[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         kind = "a zip archive, as torch saves pickles in"
-    elif first[:1] == bytes([PICKLE]) and 2 <= int.from_bytes(first[1:2], "little") <= 5 and any(first[4:]):
+    elif first[:1] == PICKLE and first[1:2] in PROTOCOLS and first[LENGTH_BYTES:] != b"{":
         kind = "a pickle, which can run code when it is read"
     else:
         return

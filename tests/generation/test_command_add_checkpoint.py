@@ -1,4 +1,4 @@
-"""`manage.py add_checkpoint` with real rooms: what it finds, that it draws before anyone may choose, what it refuses."""
+"""`manage.py add_checkpoint` with real rooms: what it finds, that it draws before anyone may choose, and refusals."""
 
 import json
 import shutil

@@ -185,7 +185,7 @@ REFUSALS: list[tuple[str, Callable[[Path], object]]] = [
     (r"lacks part-2\.safetensors", lose_a_shard),
     ("program code", lambda folder: (folder / "unet/model.py").write_text("raise SystemExit")),
     ("auto_map", lambda folder: change(folder / "unet/config.json", auto_map={"AutoModel": "model.Model"})),
-    ("auto_map", lambda folder: change(folder / "tokenizer/tokenizer_config.json", deep=[{"auto_map": {}}])),
+    ("auto_map", lambda folder: change(folder / "tokenizer/tokenizer_config.json", deep=[{"auto_map": {"A": "m.A"}}])),
     ("leads out of the folder", link_out),
     ("damaged: its tensors need", truncate),
     ("damaged: its header is longer", cut_header),
