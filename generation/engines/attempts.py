@@ -27,6 +27,7 @@ class Attempts:
     params: GenerationParams
     cancel: CancelToken
     plan: Plan = field(default_factory=Plan)
+    need: int | None = None
     _blank: bool = False  # the newest try drew one colour
     _failure: EngineError | None = None
 
@@ -37,7 +38,7 @@ class Attempts:
 
     def run(self) -> Iterator[Fragment | Note | Step | Words]:
         """What the engine yields, each final once and never a blank one. Raises EngineError."""
-        plan = self.memory.plan_for(self.spec, self.params)
+        plan, self.need = self.memory.plan_for(self.spec, self.params)
         self.plan = replace(plan, precision=name_for(self.memory.device, plan.precision))
         done: set[int] = set()
         while True:
@@ -58,7 +59,7 @@ class Attempts:
         """Leaves what may be mended by another plan in `_failure`."""
         self._failure = None
         try:
-            with self.memory.acquire(self.spec, self.plan) as engine:
+            with self.memory.acquire(self.spec, self.plan, need=self.need) as engine:
                 self.cancel.raise_if_canceled()
                 for item in engine.generate(self.params, self.cancel):
                     if isinstance(item, Fragment) and item.kind is Kind.FINAL:
@@ -78,13 +79,15 @@ class Attempts:
         return self._widen(failure)
 
     def _spare(self, failure: DeviceMemoryError) -> Note:
-        plan = self.memory.spare(self.spec, self.plan)
+        plan = self.memory.spare(self.spec, self.plan, loading=failure.loading)
+        if plan is None and failure.loading:
+            raise failure
         if plan is None:
             raise DeviceMemoryError(
                 "Memory ran out while drawing, even in the most sparing way.",
                 hint="Use a smaller size or draw fewer at once.",
             ) from failure
-        self.plan = plan
+        self.plan, self.need = plan, None
         message = f"Memory ran out, trying {self.spec.name} once more ({plan.memory})"
         return Note("memory.retry", message, {"checkpoint": self.spec.name, "memory": plan.memory})
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from generation.engines.errors import CanceledError
 from generation.engines.fragments import Fragment, Note, Step, Words
 from generation.engines.params import GenerationParams
-from generation.engines.plan import AS_IS, Plan
+from generation.engines.plan import AS_IS, MemoryRung, Plan
 
 if TYPE_CHECKING:
     from generation.engines.device import Device
+    from generation.engines.weights import Weights
 
 
 class CancelToken:
@@ -35,7 +36,14 @@ class CancelToken:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Weights of one checkpoint and how to draw with them. One thread calls it at a time."""
+    """Weights of one checkpoint and how to draw with them. One thread calls it at a time.
+
+    `rungs` are those of the memory ladder that make a difference to it; the others are not tried. `weights`, None
+    when nothing is loaded, may be laid aside and woken between two drawings.
+    """
+
+    rungs: tuple[MemoryRung, ...]
+    weights: "Weights | None"
 
     def load(self, device: "Device", plan: Plan = AS_IS) -> None:
         """Read the weights and put them on `device`, as the plan says.
@@ -44,7 +52,7 @@ class Engine(Protocol):
         """
 
     def adapt(self, plan: Plan) -> bool:
-        """Draw by this plan from now on; False when the weights must be read anew for it."""
+        """Draw by this plan from now on, awake or not; False when the weights must be read anew for it."""
 
     def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step | Words]:
         """Yield fragments or previews, then one final per picture; a Step at least as often as a network has run.

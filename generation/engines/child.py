@@ -4,6 +4,7 @@ Must not import torch or Django.
 """
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -11,10 +12,12 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, Full, Queue
 
 from generation.engines.errors import EngineError, RoomError
+from generation.engines.limits import NO_LIMITS, Limits
 from generation.engines.protocol import Channel, Frame, Message, ProtocolError, RoomStatus, ShortReadError, error_of
 
 logger = logging.getLogger(__name__)
@@ -33,11 +36,11 @@ QUEUED_FRAMES = 64  # a consumer that is slow slows the room down instead of fil
 class Child:
     """A running room. The listener thread takes every frame off the socket and buries the process at its end."""
 
-    def __init__(self, *, device: str, threads: int, log_level: str) -> None:
+    def __init__(self, *, device: str, threads: int, log_level: str, limits: Limits = NO_LIMITS) -> None:
         """Raises RoomError when the system starts no process."""
         ours, theirs = socket.socketpair()
         try:
-            self._process = _spawn(theirs.fileno(), device=device, threads=threads, log_level=log_level)
+            self._process = _spawn(theirs.fileno(), device=device, threads=threads, log_level=log_level, limits=limits)
         except OSError as error:
             ours.close()
             raise RoomError(f"The engine room could not be started: {error.strerror}.") from error
@@ -156,9 +159,10 @@ class Child:
             self._frames.put_nowait(None)
 
 
-def _spawn(descriptor: int, *, device: str, threads: int, log_level: str) -> "subprocess.Popen[bytes]":
+def _spawn(descriptor: int, *, device: str, threads: int, log_level: str, limits: Limits) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "generation.engines.room", "--fd", str(descriptor)]
     command += ["--device", device, "--threads", str(threads), "--log-level", log_level]
+    command += ["--limits", json.dumps(asdict(limits))]
     # Linux ties a child to the thread that started it, so only a main thread may ask to be outlived by no child
     if threading.current_thread() is threading.main_thread():
         command += ["--die-with", str(os.getpid())]

@@ -15,6 +15,7 @@ from typing import Self
 from generation.engines.child import Child
 from generation.engines.errors import CanceledError, EngineError, InvalidParamsError, RoomStalledError
 from generation.engines.fragments import LOADED, LOADING, Note, Step, Words
+from generation.engines.limits import CREEP_LIMIT, NO_LIMITS, Limits
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import (
     FRAME_LIMIT,
@@ -48,7 +49,10 @@ class RoomBusyError(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class RoomSettings:
-    """How a room is run. A wish is stalled after `stall_seconds` without progress, `load_seconds` while it loads."""
+    """How a room is run. A wish is stalled after `stall_seconds` without progress, `load_seconds` while it loads.
+
+    After `recycle_after` wishes it is due for a new process; 0 is never.
+    """
 
     device: str = "auto"
     threads: int = 0
@@ -56,6 +60,8 @@ class RoomSettings:
     load_seconds: float = 600.0
     cancel_seconds: float = 5.0
     log_level: str = "INFO"
+    limits: Limits = NO_LIMITS
+    recycle_after: int = 0
 
 
 class _Patience:
@@ -109,6 +115,7 @@ class RoomClient:
 
     def __init__(self, settings: RoomSettings) -> None:
         self.settings = settings
+        self.recycles = 0
         self._child: Child | None = None
         self._patience: _Patience | None = None
         self._turn = Lock()
@@ -178,6 +185,21 @@ class RoomClient:
             for _ in self._converse(_Patience(self.settings, None), frame):
                 pass
 
+    def recycle(self) -> str:
+        """Close the room if it is due, between two wishes; why, else nothing. The next wish gets a fresh one."""
+        status = self.status()
+        ledger = status.ledger if status is not None else {}
+        creep, wishes = int(ledger.get("creep", 0)), int(ledger.get("wishes", 0))
+        reason = ""
+        if creep > CREEP_LIMIT:
+            reason = f"its memory had grown by {creep // MEGABYTE} MB"
+        elif 0 < self.settings.recycle_after <= wishes:
+            reason = f"it had drawn {wishes} times"
+        if reason:
+            self.recycles += 1
+            self.close()
+        return reason
+
     def close(self) -> None:
         """Let the room go and wait until it has gone."""
         child, self._child = self._child, None
@@ -208,7 +230,9 @@ class RoomClient:
         child = self._child
         if child is None or not child.alive:
             settings = self.settings
-            child = Child(device=settings.device, threads=settings.threads, log_level=settings.log_level)
+            child = Child(
+                device=settings.device, threads=settings.threads, log_level=settings.log_level, limits=settings.limits
+            )
             self._child = child
         try:
             while not child.wait_ready(TICK_SECONDS):

@@ -96,6 +96,29 @@ class Device:
             with suppress(OSError):  # some containers show the file and forbid writing it
                 CLEAR_REFS.write_text("5", encoding="ascii")
 
+    @property
+    def unified(self) -> bool:
+        """Whether host memory and the device's are the same RAM, so that a copy in each would be one too many."""
+        return self.kind != "cuda"
+
+    def memory_free(self) -> int:
+        """Bytes that could be had now, other processes considered; caches of the allocator count as free."""
+        if self.kind == "cuda":
+            return int(torch.cuda.mem_get_info()[0]) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        if self.kind == "mps":
+            return max(self.memory_total() - int(torch.mps.current_allocated_memory()), 0)
+        return min([psutil.virtual_memory().available, *(limit - self.memory_used() for limit in _group_limits())])
+
+    def works_on(self, tensor: torch.Tensor, dtype: torch.dtype) -> bool:
+        """Whether a tensor in host memory can be calculated with as it is, without a copy of it."""
+        return tensor.device == self.torch and tensor.dtype is dtype
+
+    def place(self, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """A tensor in host memory brought here in these numbers; itself when it works as it is."""
+        if self.works_on(tensor, dtype):
+            return tensor
+        return tensor.to(self.torch).to(dtype)  # one after the other: both in one call leaked on Metal
+
     def synchronize(self) -> None:
         """Wait until the device has done everything it was told."""
         if self.kind == "cuda":

@@ -14,6 +14,7 @@ from generation.engines.base import CancelToken
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.device import Device
 from generation.engines.diffusion_latents import CleanLatents
+from generation.engines.diffusion_memory import rungs_of, spare, weights_of
 from generation.engines.diffusion_precision import check_latents, to_pixels
 from generation.engines.diffusion_preview import Previewer
 from generation.engines.diffusion_reading import read_pipeline
@@ -25,9 +26,10 @@ from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.loading import bytes_of, unusable
 from generation.engines.lora import LoraShelf
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
-from generation.engines.plan import AS_IS, Plan
+from generation.engines.plan import AS_IS, MEMORY_RUNGS, MemoryRung, Plan
 from generation.engines.precision import attention_in, numbers_for
 from generation.engines.source import open_source
+from generation.engines.weights import Weights
 
 MOST_PREVIEWS = 16
 
@@ -44,6 +46,8 @@ class DiffusionEngine:
         self._scheduler: Any = None
         self._loras = LoraShelf()
         self._plan = AS_IS
+        self.rungs: tuple[MemoryRung, ...] = MEMORY_RUNGS
+        self.weights: Weights | None = None
 
     def load(self, device: Device, plan: Plan = AS_IS) -> None:
         """Read the weights and put them on `device`. Raises CheckpointError, DeviceMemoryError."""
@@ -51,18 +55,22 @@ class DiffusionEngine:
         facts = inspect_checkpoint(folder)
         if facts.family != "diffusion":
             raise CheckpointError(f"{self.spec.name} is of the family {facts.family}, not diffusion.")
+        numbers = numbers_for(device, plan.precision)
         with device.memory_errors(f"loading {self.spec.name}"):
             with unusable(self.spec.name):
-                pipeline = read_pipeline(self.spec, numbers_for(device, plan.precision), facts)
-            pipeline = pipeline.to(device.torch)
+                pipeline = read_pipeline(self.spec, numbers, facts)
+            self._pipelines["text_to_image"], self._scheduler = pipeline, pipeline.scheduler
+            self.rungs, self.weights = rungs_of(pipeline), weights_of(pipeline, device, numbers)
+            spare(pipeline, self.weights, AS_IS, plan)
+            self.weights.wake()
             self._previewer = Previewer.of(pipeline, folder)
-        self._pipelines["text_to_image"], self._scheduler = pipeline, pipeline.scheduler
         self._device, self._facts, self._plan = device, facts, plan
 
     def adapt(self, plan: Plan) -> bool:
         """Draw by this plan from now on; False when the weights must be read anew for it."""
-        if plan.precision != self._plan.precision or plan.uses("components"):
-            return plan == self._plan
+        if plan.precision != self._plan.precision or self.weights is None:
+            return False
+        spare(self._pipelines["text_to_image"], self.weights, self._plan, plan)
         self._plan = plan
         return True
 
@@ -84,6 +92,9 @@ class DiffusionEngine:
 
     def unload(self) -> None:
         """Drop every reference to tensors."""
+        if self.weights is not None:
+            self.weights.drop()
+        self.weights = None
         self._pipelines.clear()
         self._previewer = self._scheduler = None
         self._loras = LoraShelf()

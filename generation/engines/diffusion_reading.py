@@ -10,7 +10,7 @@ import transformers
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.checkpoint_files import variant_of
 from generation.engines.diffusion_precision import bridge, dtype_of
-from generation.engines.loading import quiet, require_complete
+from generation.engines.loading import dtype_to_read, quiet, require_complete
 from generation.engines.params import CheckpointSpec
 from generation.engines.precision import Numbers
 from generation.engines.reading import read_json
@@ -45,7 +45,7 @@ def _read_network(kind: Any, folder: Path, dtype: torch.dtype) -> torch.nn.Modul
     """One part. Read one by one, because the pipeline keeps to itself which weights it did not find."""
     network, report = kind.from_pretrained(
         folder,
-        dtype=dtype,
+        dtype=dtype_to_read(folder, dtype),
         use_safetensors=True,
         local_files_only=True,
         variant=variant_of(folder),

@@ -49,9 +49,10 @@ class DeviceError(EngineError):
 
 
 class DeviceMemoryError(EngineError):
-    """The device has not enough memory, even after a purge."""
+    """The device has not enough memory, even after a purge. `loading`: not even for the weights."""
 
     code = "out_of_memory"
+    loading = False
 
 
 class InvalidNumbersError(EngineError):

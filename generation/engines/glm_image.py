@@ -13,6 +13,7 @@ from PIL import Image
 from generation.engines.base import CancelToken
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.device import Device
+from generation.engines.diffusion_memory import weights_of
 from generation.engines.diffusion_preview import Previewer
 from generation.engines.diffusion_reading import read_pipeline
 from generation.engines.errors import CheckpointError, InvalidParamsError
@@ -27,16 +28,20 @@ from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.loading import bytes_of, unusable
 from generation.engines.multimodal_precision import WIDE_ATTENTION
 from generation.engines.params import CheckpointSpec, GenerationParams
-from generation.engines.plan import AS_IS, Plan
+from generation.engines.plan import AS_IS, MemoryRung, Plan
 from generation.engines.precision import numbers_for
 from generation.engines.reading import AGAIN
 from generation.engines.source import open_source
+from generation.engines.weights import Weights
 
 
 class GlmImageEngine:
     """A GlmImagePipeline from a local folder. Pictures of a batch are drawn one after the other, each by its seed."""
 
+    rungs: tuple[MemoryRung, ...] = ("whole", "components")  # its codebook is read by hand
+
     def __init__(self, spec: CheckpointSpec) -> None:
+        self.weights: Weights | None = None
         self.spec = spec
         self._device: Device | None = None
         self._facts: CheckpointFacts | None = None
@@ -60,7 +65,9 @@ class GlmImageEngine:
                 self._prompts = GlmImagePrompts(pipeline.processor, positions)
                 for size in facts.sizes:
                     self._prompts.require_fit(*size)
-            pipeline = pipeline.to(device.torch)
+            self.weights = weights_of(pipeline, device, numbers)
+            self.weights.arrange("components" if plan.uses("components") else "whole")
+            self.weights.wake()
             previewer = Previewer.of(pipeline, folder, decoder_of(pipeline.vae))
             self._refiner = Refiner(pipeline, numbers, previewer)
             self._colours = CodeColours.measure(pipeline.vision_language_encoder, pipeline.processor.image_processor)
@@ -68,8 +75,9 @@ class GlmImageEngine:
 
     def adapt(self, plan: Plan) -> bool:
         """Draw by this plan from now on; False when the weights must be read anew for it."""
-        if plan.precision != self._plan.precision or plan.uses("components"):
-            return plan == self._plan
+        if plan.precision != self._plan.precision or self.weights is None:
+            return False
+        self.weights.arrange("components" if plan.uses("components") else "whole")
         self._plan = plan
         return True
 
@@ -100,7 +108,9 @@ class GlmImageEngine:
 
     def unload(self) -> None:
         """Drop every reference to tensors."""
-        self._pipeline = self._prompts = self._refiner = self._colours = None
+        if self.weights is not None:
+            self.weights.drop()
+        self._pipeline = self._prompts = self._refiner = self._colours = self.weights = None
 
     def size_bytes(self) -> int:
         """Of the loaded weights."""

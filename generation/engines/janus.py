@@ -23,13 +23,15 @@ from generation.engines.janus_loop import Sampling, Seat, look
 from generation.engines.janus_picture import PictureReader
 from generation.engines.janus_prompt import Prompt, PromptWriter, places_of
 from generation.engines.janus_words import LONGEST_ANSWER, say_words
-from generation.engines.loading import bytes_of, quiet, require_complete, unusable
+from generation.engines.loading import bytes_of, dtype_to_read, quiet, require_complete, unusable
 from generation.engines.mosaic import LAYOUT_FILE, Mosaic
 from generation.engines.multimodal_precision import reading_dtype, set_numbers
 from generation.engines.params import QUESTION, CheckpointSpec, GenerationParams
-from generation.engines.plan import AS_IS, Plan
+from generation.engines.plan import AS_IS, MemoryRung, Plan
 from generation.engines.precision import RUNGS, Numbers, numbers_for
+from generation.engines.products import Asked
 from generation.engines.reading import AGAIN
+from generation.engines.weights import Weights
 
 SHORTEST = 16  # positions for words below which no prompt is worth drawing
 
@@ -40,7 +42,10 @@ Wish = tuple[GenerationParams, CancelToken]
 class JanusEngine:
     """Janus, and our starter that is a Janus with a mosaic for its codebook."""
 
+    rungs: tuple[MemoryRung, ...] = ("whole", "single", "components", "sequential")
+
     def __init__(self, spec: CheckpointSpec) -> None:
+        self.weights: Weights | None = None
         self.spec = spec
         self._device: Device | None = None
         self._facts: CheckpointFacts | None = None
@@ -64,20 +69,42 @@ class JanusEngine:
                 _require_fit(self.spec.name, network, decoder, facts)
                 self._writer = _writer(folder, network, decoder, facts)
                 self._reader = _reader(folder, network, facts)
-            self._network = network.to(device.torch)
-            if device.kind == "cpu":  # the order in which its convolutions are fastest
-                network.model.vqmodel.decoder.to(memory_format=torch.channels_last)
-            self._core = JanusCore(network, int8=plan.precision == INT8)
-        self._device, self._facts, self._plan = device, facts, plan
+            self._network, self._device, self._plan = network, device, plan
+            self.weights = _weights(network, device, numbers)
+            self.weights.make, self.weights.unmake = self._make_core, self._drop_core
+            self.weights.arrange(plan.memory)
+            self.weights.wake()
+        self._facts = facts
 
     def adapt(self, plan: Plan) -> bool:
         """Draw by this plan from now on; False when the weights must be read anew. Raises InvalidNumbersError."""
         if self._device is not None:
             _numbers(self._device, plan)
-        if plan.precision != self._plan.precision or plan.uses("components"):
-            return plan == self._plan
+        if plan.precision != self._plan.precision or self.weights is None:
+            return False
         self._plan = plan
+        self.weights.arrange(plan.memory)
         return True
+
+    def _make_core(self) -> None:
+        """What draws, of weights that are on the device. Parts that take turns must be asked, and are not packed."""
+        assert self._device is not None and self._network is not None  # noqa: S101 load has seen to it
+        if self._core is None:
+            turns = self._plan.uses("components")
+            if self._device.kind == "cpu" and not turns:  # the order in which its convolutions are fastest
+                self._network.model.vqmodel.decoder.to(memory_format=torch.channels_last)
+            self._core = JanusCore(self._network, int8=self._plan.precision == INT8, make=Asked if turns else None)
+
+    def _drop_core(self) -> None:
+        self._core = None
+
+    @property
+    def made_bytes(self) -> int:
+        """Of what was made of the weights, beside those that are left."""
+        if self._core is None or self._device is None or self.weights is None:
+            return 0
+        joined = 0 if self._device.kind == "cpu" else self.weights.taken_bytes
+        return self._core.size_bytes + joined
 
     def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Item]:
         """Fragments of each picture, then its final; or words, the last time all of them. Raises EngineError.
@@ -153,13 +180,15 @@ class JanusEngine:
 
     def unload(self) -> None:
         """Drop every reference to tensors."""
-        self._network = self._core = self._writer = self._reader = self._mosaic = None
+        if self.weights is not None:
+            self.weights.drop()
+        self._network = self._core = self._writer = self._reader = self._mosaic = self.weights = None
 
     def size_bytes(self) -> int:
         """Of the loaded weights."""
-        if self._network is None or self._core is None:
+        if self._network is None:
             return 0
-        return bytes_of([self._network]) + self._core.size_bytes
+        return bytes_of([self._network]) + (0 if self._core is None else self._core.size_bytes)
 
     def _prompt(self, params: GenerationParams, *, guided: bool) -> Prompt:
         assert self._network is not None and self._writer is not None  # noqa: S101 generate has seen to it
@@ -201,6 +230,16 @@ def _numbers(device: Device, plan: Plan) -> Numbers:
     return RUNGS["fp32"]
 
 
+def _weights(network: JanusForConditionalGeneration, device: Device, numbers: Numbers) -> Weights:
+    """In the parts that take turns when memory is short: looking, thinking, painting."""
+    inner = network.model
+    eyes, brush = [inner.vision_model, inner.aligner], [inner.vqmodel]
+    others = {id(part) for part in [*eyes, *brush]}
+    thinking = [part for part in [*inner.children(), network.lm_head] if id(part) not in others]
+    parts = {"vision": eyes, "language": thinking, "decoder": brush}
+    return Weights.of(device, parts, dict.fromkeys(parts, numbers.network) | {"decoder": numbers.decoder})
+
+
 def _decoder(network: JanusForConditionalGeneration, mosaic: Mosaic | None) -> StreamingDecoder:
     """A new one, for one picture."""
     return JanusDecoder(network.model.vqmodel) if mosaic is None else MosaicDecoder(mosaic)
@@ -224,7 +263,7 @@ def _read(folder: Path, numbers: Numbers) -> JanusForConditionalGeneration:
     quiet(transformers)
     network, report = JanusForConditionalGeneration.from_pretrained(
         folder,
-        dtype=reading_dtype(numbers),
+        dtype=dtype_to_read(folder, reading_dtype(numbers)),
         use_safetensors=True,
         local_files_only=True,
         variant=variant_of(folder),

@@ -19,8 +19,10 @@ CHUNK = 1024  # codes whose vectors are made at once
 class JanusCore:
     """Reads words, steps codes, scores the next ones."""
 
-    def __init__(self, network: JanusForConditionalGeneration, *, int8: bool = False) -> None:
-        make = Int8Product if int8 else maker_for(network.lm_head.weight)
+    def __init__(
+        self, network: JanusForConditionalGeneration, *, int8: bool = False, make: Maker | None = None
+    ) -> None:
+        make = make or (Int8Product if int8 else maker_for(network.lm_head.weight))
         self.network = network
         with torch.inference_mode():
             self._vectors = _vectors(network)

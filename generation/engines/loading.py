@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -10,8 +11,11 @@ import torch
 from generation.engines.device import is_out_of_memory
 from generation.engines.errors import CheckpointError, EngineError
 from generation.engines.reading import AGAIN, machine_fault, unavailable
+from generation.engines.weighing import usual_type, weigh_types
 
 logger = logging.getLogger(__name__)
+
+TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def quiet(library: ModuleType) -> None:
@@ -43,6 +47,16 @@ def unusable(name: str) -> Iterator[None]:
         raise unavailable(name, fault)
     if reason:
         raise CheckpointError(f"{name} could not be loaded: {reason}", hint=AGAIN)
+
+
+def dtype_to_read(place: Path, wanted: torch.dtype) -> torch.dtype:
+    """The numbers to read these weights in, when they shall be `wanted` in the end.
+
+    Those of the files where they are narrower: the library then maps the files and copies nothing, and `Weights`
+    widens what is needed, when it is needed.
+    """
+    own = TYPES.get(usual_type(weigh_types(place)), wanted)
+    return own if own.itemsize < wanted.itemsize else wanted
 
 
 def require_complete(part: str, missing: Collection[str]) -> None:

@@ -1,75 +1,84 @@
-"""The traffic cop: knows what is resident, admits, purges, measures, and tells what it did and how long it took.
+"""The traffic cop: knows what is held where, admits, lays aside, forgets, measures, and tells what it did.
 
 Trusts no estimate: memory is measured before and after every load and every purge. One thread at a time may
-acquire; `resident` may be read from any.
+acquire; `resident` and `ledger` may be read from any.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+
+import psutil
 
 from generation.engines.base import Engine
 from generation.engines.errors import DeviceMemoryError, EngineError
 from generation.engines.factory import create_engine
 from generation.engines.fingerprint import Sums
+from generation.engines.footprint import GIGABYTE, Footprint, first_plan, footprint_of, learnt_key, refusal
 from generation.engines.fragments import LOADED, LOADING, PURGED, Note
+from generation.engines.inspection import inspect_checkpoint
+from generation.engines.ledger import Ledger
+from generation.engines.limits import MEBIBYTE, NO_LIMITS, Limits
 from generation.engines.params import CheckpointSpec, GenerationParams
-from generation.engines.plan import AS_IS, Plan
+from generation.engines.plan import AS_IS, MEMORY_RUNGS, MemoryRung, Plan
+from generation.engines.precision import name_for
+from generation.engines.tiers import Entry, Tiers
 
 if TYPE_CHECKING:
     from generation.engines.device import Device
 
 logger = logging.getLogger(__name__)
 
-MEBIBYTE = 1024 * 1024
-GIGABYTE = 1e9
-
-
-@dataclass(slots=True)
-class Resident:
-    """One loaded checkpoint. While `leases` is above 0 it is in use and never moves."""
-
-    spec: CheckpointSpec
-    engine: Engine
-    size_bytes: int
-    leases: int = 0
+LOADING_RUNGS: tuple[MemoryRung, ...] = ("components", "sequential")  # the only ones that need less to load
 
 
 class MemoryManager:
-    """Loads and forgets checkpoints so that at most `capacity` are resident; the longest unused goes first."""
+    """Holds checkpoints on the device as long as they fit its budget, then warm in host memory as long as that fits.
+
+    The longest unused leaves first; what is in use never moves.
+    """
 
     def __init__(
-        self, device: "Device", *, capacity: int = 1, tell: Callable[[Note], None] = lambda note: None
+        self, device: "Device", *, limits: Limits = NO_LIMITS, tell: Callable[[Note], None] = lambda note: None
     ) -> None:
         self.device = device
-        self.capacity = capacity
+        self.limits = limits
         self.tell = tell
-        self._entries: list[Resident] = []  # the longest unused first
         self._precisions: dict[CheckpointSpec, str] = {}
-        self._listed: tuple[tuple[str, int], ...] = ()
         self._sums = Sums()
+        self.outside = 0  # bytes that were in use beside the newest engine when it was acquired
+        self._footprints: dict[CheckpointSpec, Footprint] = {}
+        budget = limits.device_budget(device.memory_total())
+        warm = limits.warm_budget(psutil.virtual_memory().total, unified=device.unified)
+        self._tiers = Tiers(Ledger(budget, warm, device.unified, baseline=device.memory_used()))
+        self._known: set[CheckpointSpec] = set()
 
     @property
     def resident(self) -> tuple[tuple[str, int], ...]:
-        """(name, bytes of the weights) of what is loaded now."""
-        return self._listed
+        """(name, bytes of the weights) of what is on the device now."""
+        return self._tiers.listed
+
+    @property
+    def ledger(self) -> Ledger:
+        """Who holds what."""
+        return self._tiers.ledger
 
     @contextmanager
-    def acquire(self, spec: CheckpointSpec, plan: Plan = AS_IS) -> Iterator[Engine]:
-        """The loaded engine, set to draw by `plan`, which stays where it is meanwhile.
+    def acquire(self, spec: CheckpointSpec, plan: Plan = AS_IS, *, need: int | None = None) -> Iterator[Engine]:
+        """The loaded engine, set to draw by `plan`, which stays where it is meanwhile. `need`: bytes, with its work.
 
         Raises CheckpointError, DeviceMemoryError.
 
         An engine that fails inside is trusted again only when it failed in an expected way.
         """
-        entry = self._admit(spec, plan)
+        entry = self._admit(spec, plan, need)
         entry.leases += 1
         sound = False
         try:
+            self._tiers.publish()
             yield entry.engine
             sound = True
         except EngineError:
@@ -77,62 +86,171 @@ class MemoryManager:
             raise
         finally:
             entry.leases -= 1
+            entry.used = time.time()
+            self._tiers.publish()
             if not sound:
-                self._evict([entry], "it failed unexpectedly")
+                self._forget([entry], "it failed unexpectedly")
 
     def purge(self, reason: str) -> int:
         """Forget every checkpoint that nobody uses; the bytes that came free."""
-        return self._evict([entry for entry in self._entries if not entry.leases], reason)
+        return self._forget(self._tiers.idle(), reason)
 
-    def plan_for(self, spec: CheckpointSpec, params: GenerationParams) -> Plan:
-        """How to begin with this wish: in the numbers that its checkpoint was last drawn with."""
-        chosen = "" if spec.precision == "auto" else spec.precision
-        return Plan(precision=self._precisions.get(spec, chosen))
+    def rest(self) -> None:
+        """Lay aside what nobody used for long, forget it after as long again. Call now and then while idle."""
+        if not self.limits.idle_seconds:
+            return
+        now = time.time()
+        idle = [entry for entry in self._tiers.idle() if not entry.spec.keep_warm]
+        tired = [one for one in idle if now - one.used >= self.limits.idle_seconds]
+        gone = [one for one in tired if now - one.used >= 2 * self.limits.idle_seconds]
+        self._forget(gone, "nobody used it for long")
+        self._lay_aside([one for one in tired if one.tier == "device" and one not in gone], "nobody used it for long")
+
+    def settle(self, wish: object) -> None:
+        """A wish has ended: measure what is in use beside the checkpoints, and how much that has grown.
+
+        Code that a checkpoint needs is read with its first wish, which is no creep.
+        """
+        beside = max(self.device.memory_used() - self._tiers.device_bytes(), 0)
+        ledger, baseline = self.ledger, self.ledger.baseline
+        newest = self._tiers.newest()
+        if newest is not None and newest not in self._known:
+            self._known.add(newest)
+            baseline = max(baseline, beside)
+        wishes = ledger.wishes + (wish is not None)
+        self._tiers.publish(baseline=baseline, creep=max(beside - baseline, 0), wishes=wishes)
+
+    def learn(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams) -> int:
+        """A wish was drawn by this plan: the bytes that the checkpoint and its drawing needed, kept for the next."""
+        need = max(self.device.peak_memory() - self.outside, 0)
+        footprint = self._footprint(spec)
+        if footprint is not None:
+            key = learnt_key(plan, params.width, params.height, device=self.device.kind)
+            self._footprints[spec] = footprint.learn(key, need)
+        return need
 
     def remember(self, spec: CheckpointSpec, plan: Plan) -> None:
         """A wish was drawn by this plan: the next one shall not fail again where this one did."""
         self._precisions[spec] = plan.precision
 
-    def spare(self, spec: CheckpointSpec, plan: Plan) -> Plan | None:
-        """Memory ran out while drawing by `plan`: free all that can be freed; the next plan, if any."""
-        self.purge(f"memory ran out while {spec.name} was drawing")
+    def plan_for(self, spec: CheckpointSpec, params: GenerationParams) -> tuple[Plan, int | None]:
+        """How to begin with this wish, in the numbers that were last drawn with; and what it needs.
+
+        Raises DeviceMemoryError when it fits in no way.
+        """
+        chosen = "" if spec.precision == "auto" else spec.precision
+        plan = Plan(precision=self._precisions.get(spec, chosen))
+        footprint = self._footprint(spec)
+        if footprint is None:
+            return plan, None
+        device, size, gives = self.device.kind, (params.width, params.height), self._gives()
+        named = Plan(name_for(self.device, plan.precision))
+        fitting, need = first_plan(footprint, named, *size, device=device, gives=gives)
+        if fitting is None:
+            raise self._refuse(spec, footprint, size, need, gives)
+        return Plan(plan.precision, fitting.memory), need
+
+    def spare(self, spec: CheckpointSpec, plan: Plan, *, loading: bool = False) -> Plan | None:
+        """Memory ran out by `plan`: free all that can be freed; the plan to try next, if any."""
+        held = self._tiers.find(spec)
+        useful = held.engine.rungs if held is not None else MEMORY_RUNGS
+        others = [one for one in self._tiers.idle("device") if one is not held]
+        reason = f"memory ran out while {spec.name} was drawing"
+        if held is not None and not held.leases:
+            self._lay_aside([held], reason)
+        if self.device.unified:
+            self._forget(others, reason)  # laid aside they would still count where a limit is on what is mapped
+        else:
+            self._lay_aside(others, reason)
         self.device.purge()
-        return plan.sparing()
+        if others:
+            return plan  # with more room it may do as it is
+        later = plan.sparing()
+        while later is not None and (later.memory not in useful or (loading and later.memory not in LOADING_RUNGS)):
+            later = later.sparing()
+        return later
 
-    def _admit(self, spec: CheckpointSpec, plan: Plan) -> Resident:
-        for entry in list(self._entries):
-            if entry.spec == spec:
-                self._entries.remove(entry)
-                self._entries.append(entry)
-                if entry.engine.adapt(plan):
-                    return entry
-                self._evict([entry], "it is read anew for another plan")
-        self._make_room(spec)
-        # the second try stands outside any `except`: a traceback keeps alive the tensors that did not fit
-        return self._load(spec, plan) or self._load_alone(spec, plan)
+    def _gives(self) -> int:
+        """Bytes that one checkpoint can have now if all others leave."""
+        ours = self.ledger.gives
+        return max(min(ours, self.device.memory_free() + self._tiers.device_bytes()), 0)
 
-    def _make_room(self, spec: CheckpointSpec) -> None:
-        while len(self._entries) >= self.capacity:
-            idle = [entry for entry in self._entries if not entry.leases]
-            if not idle:
+    def _footprint(self, spec: CheckpointSpec) -> Footprint | None:
+        """None when the files cannot be read: loading tells better why."""
+        if spec not in self._footprints:
+            try:
+                self._footprints[spec] = footprint_of(spec)
+            except (EngineError, TypeError, ValueError, KeyError):
+                logger.warning("The memory that %s needs is not known", spec.name, exc_info=True)
+                return None
+        return self._footprints[spec]
+
+    def _refuse(
+        self, spec: CheckpointSpec, footprint: Footprint, size: tuple[int, int], need: int, gives: int
+    ) -> DeviceMemoryError:
+        plan, kind = Plan(name_for(self.device, "")), self.device.kind
+        smaller = [
+            f"{width}x{height}"
+            for width, height in inspect_checkpoint(spec.path).sizes
+            if first_plan(footprint, plan, width, height, device=kind, gives=gives)[0] is not None
+        ]
+        message, hint = refusal(spec.name, size, need, gives, smaller)
+        return DeviceMemoryError(message, hint=hint)
+
+    def _admit(self, spec: CheckpointSpec, plan: Plan, need: int | None) -> Entry:
+        entry = self._tiers.find(spec)
+        if entry is not None:
+            self._tiers.use(entry, spec)
+            if not entry.engine.adapt(plan):
+                self._forget([entry], "it is read anew for another plan")
+                entry = None
+        if need is None:
+            footprint = self._footprint(spec)
+            need = footprint.weights(Plan(name_for(self.device, plan.precision), plan.memory)) if footprint else 0
+        self._make_room(spec, need, entry)
+        self.device.reset_peak()
+        self.outside = self.device.memory_used() - (entry.device_bytes if entry else 0)
+        if entry is None:
+            return self._load(spec, plan) or self._load_alone(spec, plan)
+        asleep = entry.tier == "warm" or entry.plan.memory != plan.memory
+        entry.plan = plan
+        if asleep and entry.engine.weights is not None and not self._wake(entry):
+            # the second try stands outside any `except`: a traceback keeps alive the tensors that did not fit
+            self._forget([one for one in self._tiers.idle() if one is not entry], f"{spec.name} did not fit")
+            self.device.purge()
+            if not self._wake(entry):
+                raise _does_not_fit(spec)
+        return entry
+
+    def _make_room(self, spec: CheckpointSpec, need: int, entry: Entry | None) -> None:
+        """Lay others aside, one after the other, until the newcomer fits or nobody else can go. Measured each time."""
+        most = self.limits.most
+        while True:
+            others = [one for one in self._tiers.resident() if one is not entry]
+            crowded = bool(most) and len(others) >= most
+            have = self.device.memory_used() - (entry.device_bytes if entry else 0)
+            if not crowded and (have + need <= self.ledger.budget or not others):
+                return
+            idle = [one for one in self._tiers.idle("device") if one is not entry]
+            if not idle and crowded:
                 raise DeviceMemoryError(f"No room for {spec.name}: everything that is loaded is in use.")
-            self._evict(idle[:1], f"{spec.name} is asked for")
+            if not idle:
+                return
+            self._lay_aside(idle[:1], f"{spec.name} is asked for")
 
-    def _load_alone(self, spec: CheckpointSpec, plan: Plan) -> Resident:
+    def _load_alone(self, spec: CheckpointSpec, plan: Plan) -> Entry:
         self.purge(f"{spec.name} did not fit")
         self.device.purge()
         loaded = self._load(spec, plan)
         if loaded is None:
-            raise DeviceMemoryError(
-                f"{spec.name} does not fit into the memory of this device.",
-                hint="Use a smaller checkpoint, or free memory on the device.",
-            )
+            raise _does_not_fit(spec)
         return loaded
 
-    def _load(self, spec: CheckpointSpec, plan: Plan) -> Resident | None:
+    def _load(self, spec: CheckpointSpec, plan: Plan) -> Entry | None:
         """None when memory ran out. Whatever fails, nothing of it stays resident."""
         before, began = self.device.memory_used(), time.perf_counter()
         self.tell(Note(LOADING, f"Loading {spec.name}", {"checkpoint": spec.name}))
+        self._sums.verify(spec, partial(self._tell_check, spec.name))
         self._sums.verify(spec, partial(self._tell_check, spec.name))
         engine = create_engine(spec)
         loaded = False
@@ -146,34 +264,67 @@ class MemoryManager:
             if not loaded:
                 engine.unload()
         self.device.synchronize()
-        entry = Resident(spec, engine, engine.size_bytes())
-        self._entries.append(entry)
-        self._list()
-        self._report(LOADED, f"Loaded {spec.name}", before, time.perf_counter() - began, checkpoint=spec.name)
+        entry = Entry(spec, engine, plan)
+        self._tiers.add(entry)
+        seconds = time.perf_counter() - began
+        self._report(LOADED, f"Loaded {spec.name}", before, seconds, checkpoint=spec.name, tier="files")
         return entry
 
     def _tell_check(self, name: str, done: int, total: int) -> None:
         message = f"Checking the files of {name}, {done / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB"
         self.tell(Note(LOADING, message, {"checkpoint": name}))
 
-    def _evict(self, leaving: list[Resident], reason: str) -> int:
+    def _wake(self, entry: Entry) -> bool:
+        """Bring it back to the device; false when memory ran out, and then it is laid aside still."""
+        before, began, name = self.device.memory_used(), time.perf_counter(), entry.spec.name
+        weights = entry.engine.weights
+        assert weights is not None  # noqa: S101 else it would have been forgotten
+        self.tell(Note(LOADING, f"Waking {name}", {"checkpoint": name}))
+        try:
+            with self.device.memory_errors(f"waking {name}"):
+                weights.wake()
+        except DeviceMemoryError:
+            logger.warning("Memory ran out while %s was woken", name)
+            weights.sleep()
+            return False
+        self.device.synchronize()
+        entry.move("device")
+        self._tiers.publish()
+        self._report(LOADED, f"Woke {name}", before, time.perf_counter() - began, checkpoint=name, tier="warm")
+        return True
+
+    def _lay_aside(self, leaving: list[Entry], reason: str) -> int:
+        """From the device to host memory; forgets those that cannot be, and the longest unused beyond the budget."""
+        awake = [one for one in leaving if getattr(one.engine, "weights", None) is not None]
+        freed = self._forget([one for one in leaving if one not in awake], reason)
+        freed += self._leave(awake, "Laid aside", reason, self._to_warm)
+        while self._tiers.warm_bytes() > self.ledger.warm_budget and (idle := self._tiers.idle("warm")):
+            self._forget(idle[:1], "host memory is full")
+        return freed
+
+    def _forget(self, leaving: list[Entry], reason: str) -> int:
+        return self._leave(leaving, "Unloaded", reason, self._drop)
+
+    def _leave(self, leaving: list[Entry], done: str, reason: str, how: Callable[[Entry], None]) -> int:
         if not leaving:
             return 0
         before, began = self.device.memory_used(), time.perf_counter()
         for entry in leaving:
-            self._drop(entry)
+            how(entry)
         self.device.purge()
         names = [entry.spec.name for entry in leaving]
-        message = f"Unloaded {', '.join(names)}: {reason}"
-        return self._report(PURGED, message, before, time.perf_counter() - began, checkpoints=names)
+        message, seconds = f"{done} {', '.join(names)}: {reason}", time.perf_counter() - began
+        return self._report(PURGED, message, before, seconds, checkpoints=names)
 
-    def _drop(self, entry: Resident) -> None:
-        self._entries.remove(entry)
-        self._list()
+    def _to_warm(self, entry: Entry) -> None:
+        assert entry.engine.weights is not None  # noqa: S101 the caller has seen to it
+        entry.engine.weights.sleep()
+        entry.move("warm")
+        self._tiers.publish()
+
+    def _drop(self, entry: Entry) -> None:
+        self._tiers.remove(entry)
         entry.engine.unload()
-
-    def _list(self) -> None:
-        self._listed = tuple((entry.spec.name, entry.size_bytes) for entry in self._entries)
 
     def _report(self, kind: str, message: str, before: int, seconds: float, **about: object) -> int:
         after = self.device.memory_used()
@@ -181,3 +332,12 @@ class MemoryManager:
         logger.info("%s (%d MiB -> %d MiB, %.2f s)", message, before // MEBIBYTE, after // MEBIBYTE, seconds)
         self.tell(Note(kind, message, detail))
         return before - after
+
+
+def _does_not_fit(spec: CheckpointSpec) -> DeviceMemoryError:
+    error = DeviceMemoryError(
+        f"{spec.name} does not fit into the memory of this device.",
+        hint="Use a smaller checkpoint, or free memory on the device.",
+    )
+    error.loading = True
+    return error

@@ -10,7 +10,8 @@ from generation.engines.errors import CheckpointError
 from generation.engines.fragments import Fragment, Note, Step, Words
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.params import CheckpointSpec, GenerationParams
-from generation.engines.plan import AS_IS, Plan
+from generation.engines.plan import AS_IS, MEMORY_RUNGS, MemoryRung, Plan
+from generation.engines.weights import Weights
 
 # by the class that inspection names; imported on first use
 ENGINES = {
@@ -25,6 +26,21 @@ class MultimodalEngine:
     def __init__(self, spec: CheckpointSpec) -> None:
         self.spec = spec
         self._inner: Engine | None = None
+
+    @property
+    def rungs(self) -> tuple[MemoryRung, ...]:
+        """Of the engine inside."""
+        return getattr(self._inner, "rungs", MEMORY_RUNGS)
+
+    @property
+    def made_bytes(self) -> int:
+        """Of the engine inside."""
+        return getattr(self._inner, "made_bytes", 0)
+
+    @property
+    def weights(self) -> Weights | None:
+        """Of the engine inside."""
+        return getattr(self._inner, "weights", None)
 
     def load(self, device: Device, plan: Plan = AS_IS) -> None:
         """Read the weights and put them on `device`. Raises CheckpointError, DeviceMemoryError."""

@@ -63,6 +63,7 @@ class CheckpointSpec:
 
     `precision` other than auto is an operator's choice. `sha256`, where known, is checked before weights are read;
     `manifest` is what it is made of, the sums of the single files.
+    `keep_warm`: never forgotten for being idle. `footprint`: what is known of its memory, as `footprint.Footprint`.
     """
 
     name: str
@@ -71,6 +72,8 @@ class CheckpointSpec:
     precision: str = "auto"
     sha256: str = ""
     manifest: str = field(default="", repr=False)
+    keep_warm: bool = field(default=False, compare=False)
+    footprint: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,19 @@ class Packed:
         return result[:1] if alone else result
 
 
+class Asked:
+    """The layers themselves, asked each time: for weights that are not always there, and are fetched when asked for."""
+
+    size_bytes = 0
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        self._layers = layers
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """One after the other."""
+        return torch.cat([layer(rows) for layer in self._layers], dim=-1)
+
+
 def maker_for(weight: torch.Tensor) -> Maker:
     """The best for weights of this type where they are."""
     if weight.device.type == "cpu" and weight.dtype is torch.float32 and packs():

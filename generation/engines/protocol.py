@@ -127,7 +127,10 @@ class EncodedFragment:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one wish took. `first_fragment_seconds` and `total_seconds` count from its arrival, loading included."""
+    """What one wish took. `first_fragment_seconds` and `total_seconds` count from its arrival, loading included.
+
+    `peak_memory_bytes` is the room's, since the newest attempt made room; `need_bytes` the part of the checkpoint.
+    """
 
     load_seconds: float
     first_fragment_seconds: float
@@ -137,6 +140,7 @@ class Figures:
     checkpoint: str
     precision: str = ""
     memory: str = ""
+    need_bytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -150,13 +154,17 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class RoomStatus:
-    """What the room last told of itself; `resident` are (name, bytes) of the loaded checkpoints."""
+    """What the room last told of itself.
+
+    `resident` are (name, bytes) of the checkpoints on the device, `ledger` is a `ledger.Ledger` as a dictionary.
+    """
 
     pid: int
     device: str
     resident: tuple[tuple[str, int], ...]
     memory_used: int
     memory_total: int
+    ledger: dict[str, Any] = field(default_factory=dict)
 
     def to_header(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -7,6 +7,7 @@ that has gone ends this process at once. Errors leave as a sentence; tracebacks 
 import argparse
 import ctypes
 import faulthandler
+import json
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, NoReturn
 
@@ -23,6 +24,7 @@ from generation.engines.base import CancelToken
 from generation.engines.encoding import encode
 from generation.engines.errors import CanceledError, EngineError
 from generation.engines.fragments import LOADED, Fragment, Note, Step, Words
+from generation.engines.limits import NO_LIMITS, Limits
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import (
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("generation.engines.room")
 
 HEARTBEAT_SECONDS = 2.0
+REST_SECONDS = 5.0  # between two looks at what has been idle for too long
 STEP_SECONDS = 1.0  # between two signs of progress; networks make up to hundreds of steps in that time
 PR_SET_PDEATHSIG = 1
 POISONED = 70  # exit code after a failure that leaves the device in doubt
@@ -77,8 +80,9 @@ class Wish:
 class Room:
     """Takes wishes from one client, one after the other."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, limits: Limits = NO_LIMITS) -> None:
         self._channel = channel
+        self._limits = limits
         self._inbox: SimpleQueue[tuple[Frame, Wish]] = SimpleQueue()
         self._wishes: dict[int, Wish] = {}  # by number; the listener adds, the worker removes
         self._wish = Wish(0)
@@ -105,13 +109,22 @@ class Room:
     def work(self, device: "Device") -> None:
         """Serve until the client says goodbye."""
         self._total = device.memory_total()
-        self._memory = MemoryManager(device, tell=self._tell)
+        self._memory = MemoryManager(device, limits=self._limits, tell=self._tell)
         self._tell_status(self._send)
         while True:
-            frame, wish = self._inbox.get()
+            try:
+                frame, wish = self._inbox.get(timeout=REST_SECONDS)
+            except Empty:
+                self._rest()
+                continue
             if frame.type is Message.BYE:
                 return
             self._serve(frame, wish)
+
+    def _rest(self) -> None:
+        """Nobody asks for anything."""
+        self._wish = Wish(0)
+        self._manager.rest()
 
     def refuse(self, error: EngineError) -> None:
         """Tell why this room cannot work at all."""
@@ -132,6 +145,7 @@ class Room:
         answer, crashed = self._answer(frame, wish), False
         if answer.type is Message.FAILED:  # outside any `except`: a traceback keeps tensors alive
             crashed = not self._recover()
+        self._manager.settle(frame.header.get("spec"))
         del self._wishes[wish.number]
         self._tell_status(self._send)  # first, so that who reads the answer already knows the new state
         self._send(answer)
@@ -176,6 +190,7 @@ class Room:
             checkpoint=spec.name,
             precision=attempts.precision,
             memory=attempts.plan.memory,
+            need_bytes=self._manager.learn(spec, attempts.plan, params),
         )
 
     def _pass_on(self, item: Fragment | Note | Step | Words, wish: Wish) -> None:
@@ -204,7 +219,8 @@ class Room:
     def _tell_status(self, send: Callable[[Frame], object]) -> None:
         if self._memory is not None:
             device, resident = self._memory.device, self._memory.resident
-            status = RoomStatus(os.getpid(), device.kind, resident, device.memory_used(), self._total)
+            used, ledger = device.memory_used(), self._memory.ledger.to_dict()
+            status = RoomStatus(os.getpid(), device.kind, resident, used, self._total, ledger)
             send(Frame(Message.STATUS, header=status.to_header()))
 
     def _recover(self) -> bool:
@@ -269,6 +285,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="0 takes all")
     parser.add_argument("--die-with", type=int, default=0, help="process to end with")
     parser.add_argument("--log-level", default="INFO")
+    parser.add_argument("--limits", default="{}", help="of memory, as JSON")
     return parser.parse_args()
 
 
@@ -281,7 +298,7 @@ def main() -> None:
     faulthandler.enable()
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s room %(name)s %(message)s")
     logging.captureWarnings(True)
-    room = Room(Channel(socket.socket(fileno=arguments.fd)))
+    room = Room(Channel(socket.socket(fileno=arguments.fd)), Limits(**json.loads(arguments.limits)))
     Thread(target=room.listen, name="listener", daemon=True).start()
     try:
         device = _choose_device(arguments.device, arguments.threads)

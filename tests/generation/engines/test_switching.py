@@ -1,6 +1,7 @@
-"""Two checkpoints taking turns must not make the room grow."""
+"""Checkpoints taking turns must not make the room grow: 50 swaps over three classes of networks."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import generation
 from generation.engines.client import RoomClient
 from generation.engines.fragments import LOADED, Note
 from generation.engines.inspection import inspect_checkpoint
+from generation.engines.limits import Limits
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import EncodedFragment
 from tests.generation.engines import tiny
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.processes
 
 STARTERS = Path(generation.__file__).parent / "starter"
 MEBIBYTE = 1024 * 1024
-ROUNDS = 20
+SWAPS = 50
 
 
 def starter(folder: str, spare: Path) -> CheckpointSpec:
@@ -29,31 +31,44 @@ def starter(folder: str, spare: Path) -> CheckpointSpec:
     return CheckpointSpec(f"starter-{folder}", str(path), inspect_checkpoint(path).family)
 
 
-def begin(room: RoomClient, spec: CheckpointSpec) -> int:
-    """Load and draw up to the first fragment; the memory in use then.
+def begin(room: RoomClient, spec: CheckpointSpec) -> tuple[int, str]:
+    """Load and draw up to the first fragment; the memory in use then, and where the checkpoint was brought from.
 
     Many steps, so that it is always cut short: a drawing that just ended keeps its activations for the next one.
     """
     width, height = inspect_checkpoint(spec.path).sizes[0]
-    loaded = False
+    came_from = ""
     with closing(room.generate(spec, GenerationParams("a cat on white", width, height, 7, steps=150))) as replies:  # type: ignore[type-var]
         for reply in replies:
-            loaded = loaded or (isinstance(reply, Note) and reply.kind == LOADED)
+            if isinstance(reply, Note) and reply.kind == LOADED:
+                came_from = reply.detail["tier"]
             if isinstance(reply, EncodedFragment):
                 break
     status = room.status()
-    assert loaded
     assert status is not None
-    return status.memory_used
+    return status.memory_used, came_from
 
 
-def test_a_b_a_b_leaves_memory_flat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pair = starter("diffusion", tmp_path), starter("multimodal", tmp_path)
-    used: dict[str, list[int]] = {spec.name: [] for spec in pair}
-    with RoomClient(SETTINGS) as room:
-        for _ in range(ROUNDS):
-            for spec in pair:
-                used[spec.name].append(begin(room, spec))
+@pytest.mark.parametrize(("warm", "swaps"), [(0, SWAPS), (1, 12)], ids=["laid aside and woken", "forgotten, read anew"])
+def test_fifty_swaps_over_three_classes_leave_memory_flat(
+    warm: int, swaps: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One checkpoint on the device at a time; with a byte of host memory none of them can wait there."""
+    three = (
+        starter("diffusion", tmp_path / "a"),
+        starter("multimodal", tmp_path / "b"),
+        CheckpointSpec("tiny-xl", str(tiny.save_xl(tmp_path / "xl")), "diffusion"),
+    )
+    used: dict[str, list[int]] = {spec.name: [] for spec in three}
+    with RoomClient(replace(SETTINGS, limits=Limits(most=1, warm=warm))) as room:
+        for swap in range(swaps):
+            spec = three[swap % len(three)]
+            size, came_from = begin(room, spec)
+            used[spec.name].append(size)
+            assert came_from == ("warm" if not warm and swap >= len(three) else "files")
+        status = room.status()
+        assert status is not None
+        assert len(status.resident) == 1
     with capsys.disabled():
         for name, row in used.items():
             print(f"\n{name}: {' '.join(str(size // MEBIBYTE) for size in row)} MiB", end="")  # noqa: T201
