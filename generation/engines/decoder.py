@@ -18,7 +18,8 @@ from generation.engines.mosaic import Mosaic
 from generation.engines.precision import require_finite
 
 BANDS = 12  # patches of a picture that a network decodes: every one costs a part of a full decode
-HALO = 2  # rows of codes around a band, so that its edge sees what is beside it
+HALO = 2  # rows of codes around a band, so that its edge sees what is beside it ...
+NEAR = 4  # ... but no more pixels than this before each doubling: what is finer sees less far
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,9 @@ class JanusDecoder:
         self._network = network
         self.codes: list[int] = []
         self._rows, self._columns = network.quantize.quant_state_dims
-        self._scale = 2 ** (network.decoder.num_resolutions - 1)
-        self._band_rows = band_rows or max(1, self._rows // BANDS)
+        self._levels = network.decoder.num_resolutions
+        self._scale = 2 ** (self._levels - 1)
+        self._ends = _ends(self._rows, band_rows or max(1, self._rows // BANDS))
         self.width, self.height = self._columns * self._scale, self._rows * self._scale
         self.tokens = self._rows * self._columns
         self._all = slice(0, network.quantize.num_embeddings)
@@ -115,24 +117,31 @@ class JanusDecoder:
         """A band of rows at a time."""
         self.codes.append(code)
         rows, rest = divmod(len(self.codes), self._columns)
-        if rest or (rows % self._band_rows and rows != self._rows):
+        if rest or rows not in self._ends:
             return None
-        first = (rows - 1) // self._band_rows * self._band_rows
+        first = max((end for end in self._ends if end < rows), default=0)
         return Patch(0, first * self._scale, self._decode_band(first, rows))
 
     @torch.inference_mode()
     def final(self) -> Pixels:
         """One full decode."""
-        return _pixels(self._upper(self._trunk(self.codes)), "picture decoder")
+        features = self._trunk(self.codes)
+        for level in range(1, self._levels):
+            features = self._finer(level, features)
+        return _pixels(self._picture(features), "picture decoder")
 
     @torch.inference_mode()
     def _decode_band(self, first: int, last: int) -> Pixels:
         missing = self._rows - last
-        trunk = self._trunk(self.codes + self.codes[-self._columns :] * missing)
-        top, bottom = max(0, first - HALO), min(self._rows, last + HALO)
-        band = self._upper(trunk[:, :, top:bottom])
-        start = (first - top) * self._scale
-        return _pixels(band[:, :, start : start + (last - first) * self._scale], "picture decoder, band")
+        features, top = self._trunk(self.codes + self.codes[-self._columns :] * missing), 0
+        for level in range(1, self._levels):
+            side = 2 ** (level - 1)  # of a code, in pixels before this level doubles them
+            halo = min(HALO * side, NEAR)
+            begin, end = max(0, first * side - halo), min(self._rows * side, last * side + halo)
+            features, top = self._finer(level, features[:, :, begin - top : end - top]), begin * 2
+        start = first * self._scale - top
+        band = self._picture(features)[:, :, start : start + (last - first) * self._scale]
+        return _pixels(band, "picture decoder, band")
 
     def _trunk(self, codes: list[int]) -> torch.Tensor:
         """Codes to features at the codes' own resolution, where the attention is."""
@@ -143,13 +152,13 @@ class JanusDecoder:
         features = decoder.mid(decoder.conv_in(network.post_quant_conv(entries)))
         return self._stage(0, features)
 
-    def _upper(self, features: torch.Tensor) -> torch.Tensor:
-        """Features to picture; local but for the norms."""
-        decoder = self._network.decoder
-        for level in range(1, decoder.num_resolutions):
-            features = self._stage(level, decoder.up[level - 1].upsample(features))
-        features = decoder.norm_out(features)
-        picture: torch.Tensor = decoder.conv_out(features * torch.sigmoid(features))
+    def _finer(self, level: int, features: torch.Tensor) -> torch.Tensor:
+        """Twice the pixels; local but for the norms."""
+        return self._stage(level, self._network.decoder.up[level - 1].upsample(features))
+
+    def _picture(self, features: torch.Tensor) -> torch.Tensor:
+        features = self._network.decoder.norm_out(features)
+        picture: torch.Tensor = self._network.decoder.conv_out(features * torch.sigmoid(features))
         return picture
 
     def _stage(self, level: int, features: torch.Tensor) -> torch.Tensor:
@@ -159,6 +168,12 @@ class JanusDecoder:
             if len(stage.attn):
                 features = stage.attn[place](features)
         return features
+
+
+def _ends(rows: int, band: int) -> tuple[int, ...]:
+    """Rows after which a band ends. The first band is a single row, so that something is seen early."""
+    first = 1 if band < rows else rows
+    return (*range(first, rows, band), rows)
 
 
 def _pixels(picture: torch.Tensor, where: str) -> Pixels:
