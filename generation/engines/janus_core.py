@@ -41,7 +41,8 @@ class JanusCore:
     def step(self, codes: Sequence[int], memories: Sequence[Memory]) -> torch.Tensor:
         """One code more for each memory, the same for all of its rows."""
         rows = [code for code, memory in zip(codes, memories, strict=True) for _ in range(memory.rows)]
-        return self._language.step(self._vectors[rows], memories)
+        vectors = self._vectors.index_select(0, torch.tensor(rows, device=self._vectors.device))
+        return self._language.step(vectors, memories)
 
     def say(self, word: int, memory: Memory) -> torch.Tensor:
         """One word more."""
