@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, JanusForConditionalGeneration, PreTraine
 from generation.engines.base import CancelToken
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.checkpoint_files import variant_of
-from generation.engines.decoder import JanusDecoder, MosaicDecoder, Patch, StreamingDecoder, show_again
+from generation.engines.decoder import DecoderParts, JanusDecoder, MosaicDecoder, Patch, StreamingDecoder, show_again
 from generation.engines.device import Device
 from generation.engines.errors import CheckpointError, DeviceMemoryError, EngineError, InvalidNumbersError
 from generation.engines.fragments import Fragment, Kind, Note, Step, Words
@@ -54,6 +54,8 @@ class JanusEngine:
         self._writer: PromptWriter | None = None
         self._reader: PictureReader | None = None
         self._mosaic: Mosaic | None = None
+        self._parts: DecoderParts | None = None
+        self._draft: DecoderParts | None = None
         self._plan = AS_IS
 
     def load(self, device: Device, plan: Plan = AS_IS) -> None:
@@ -65,7 +67,8 @@ class JanusEngine:
             with unusable(self.spec.name):
                 network = _read(folder, numbers)
                 self._mosaic = Mosaic.load(folder) if (folder / LAYOUT_FILE).is_file() else None
-                decoder = _decoder(network, self._mosaic)
+                self._parts = DecoderParts.of(network.model.vqmodel)
+                decoder = self._decoder()
                 _require_fit(self.spec.name, network, decoder, facts)
                 self._writer = _writer(folder, network, decoder, facts)
                 self._reader = _reader(folder, network, facts)
@@ -93,10 +96,11 @@ class JanusEngine:
             turns = self._plan.uses("components")
             if self._device.kind == "cpu" and not turns:  # the order in which its convolutions are fastest
                 self._network.model.vqmodel.decoder.to(memory_format=torch.channels_last)
+                self._draft = self._parts.draft() if self._parts is not None and self._mosaic is None else None
             self._core = JanusCore(self._network, int8=self._plan.precision == INT8, make=Asked if turns else None)
 
     def _drop_core(self) -> None:
-        self._core = None
+        self._core = self._draft = None
 
     @property
     def made_bytes(self) -> int:
@@ -104,7 +108,10 @@ class JanusEngine:
         if self._core is None or self._device is None or self.weights is None:
             return 0
         joined = 0 if self._device.kind == "cpu" else self.weights.taken_bytes
-        return self._core.size_bytes + joined
+        return self._made() + joined
+
+    def _made(self) -> int:
+        return sum(part.size_bytes for part in (self._core, self._draft) if part is not None)
 
     def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Item]:
         """Fragments of each picture, then its final; or words, the last time all of them. Raises EngineError.
@@ -174,7 +181,7 @@ class JanusEngine:
                 yield from self._describe(prompt, seen, cancel)
             return
         for index in range(params.count):
-            decoder, seed = _decoder(network, self._mosaic), params.seed + index
+            decoder, seed = self._decoder(), params.seed + index
             seat = Seat(prompt.rows, sampling, device.generator(seed), decoder.tokens, decoder.allowed, seen)
             yield Picture(number, index, seed, seat, decoder, cancel)
 
@@ -182,25 +189,33 @@ class JanusEngine:
         """Drop every reference to tensors."""
         if self.weights is not None:
             self.weights.drop()
-        self._network = self._core = self._writer = self._reader = self._mosaic = self.weights = None
+        self._network = self._core = self._writer = self._reader = self.weights = None
+        self._mosaic = self._parts = self._draft = None
 
     def size_bytes(self) -> int:
         """Of the loaded weights."""
         if self._network is None:
             return 0
-        return bytes_of([self._network]) + (0 if self._core is None else self._core.size_bytes)
+        return bytes_of([self._network]) + self._made()
+
+    def _decoder(self) -> StreamingDecoder:
+        """A new one, for one picture."""
+        if self._mosaic is not None:
+            return MosaicDecoder(self._mosaic)
+        assert self._parts is not None  # noqa: S101 set when loading
+        return JanusDecoder(self._parts, draft=self._draft)
 
     def _prompt(self, params: GenerationParams, *, guided: bool) -> Prompt:
         assert self._network is not None and self._writer is not None  # noqa: S101 generate has seen to it
         if params.capability == "describe":
             return self._writer.ask(params.prompt.strip() or QUESTION)
         write = self._writer.edit if params.capability == "edit" else self._writer.draw
-        return write(params.prompt, guided=guided, codes=_decoder(self._network, self._mosaic).tokens)
+        return write(params.prompt, guided=guided, codes=self._decoder().tokens)
 
     def _show_again(self, params: GenerationParams) -> Fragment:
         """A picture that was drawn before, from its codes."""
         assert self._device is not None and self._network is not None  # noqa: S101 generate has seen to it
-        decoder = _decoder(self._network, self._mosaic)
+        decoder = self._decoder()
         with self._device.memory_errors("decoding"):
             whole = Patch(0, 0, show_again(decoder, params.codes))
         return fragment_of(decoder, Kind.FINAL, whole, seed=params.seed)
@@ -238,11 +253,6 @@ def _weights(network: JanusForConditionalGeneration, device: Device, numbers: Nu
     thinking = [part for part in [*inner.children(), network.lm_head] if id(part) not in others]
     parts = {"vision": eyes, "language": thinking, "decoder": brush}
     return Weights.of(device, parts, dict.fromkeys(parts, numbers.network) | {"decoder": numbers.decoder})
-
-
-def _decoder(network: JanusForConditionalGeneration, mosaic: Mosaic | None) -> StreamingDecoder:
-    """A new one, for one picture."""
-    return JanusDecoder(network.model.vqmodel) if mosaic is None else MosaicDecoder(mosaic)
 
 
 def _reader(folder: Path, network: JanusForConditionalGeneration, facts: CheckpointFacts) -> PictureReader | None:

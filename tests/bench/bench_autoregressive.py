@@ -1,0 +1,126 @@
+"""Our loop over Janus against transformers' own `generate`, greedy, float32: the starter and Janus-Pro-1B's shape.
+
+At the 1B shape the library only draws codes, all 576 of them; our side also decodes and hands out its fragments and the
+final. The weights are random there. Takes about ten minutes and 9 GB.
+"""
+
+import gc
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from transformers import JanusForConditionalGeneration
+
+from generation.engines.decoder import quick_in_bfloat16
+from generation.engines.int8 import works_in_int8
+from generation.engines.janus_core import JanusCore
+from generation.engines.janus_loop import draw_codes, draw_together, take
+from tests.bench.janus_shapes import GUIDANCE, TimedDecoder, draw_all, janus_1b, seat_for, words
+from tests.bench.rows import Row
+
+STARTER = Path(__file__).resolve().parents[2] / "generation" / "starter" / "multimodal"
+ROUNDS = 5
+TOKENS, CODES = 576, 16384
+
+
+def library(network: JanusForConditionalGeneration, prompt: list[int], guidance: float) -> tuple[list[int], float]:
+    """Its codes and its seconds."""
+    began = time.perf_counter()
+    codes = network.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        generation_mode="image",
+        do_sample=False,
+        temperature=None,
+        guidance_scale=guidance,
+    )
+    return codes[0].tolist(), time.perf_counter() - began
+
+
+def starter() -> list[Row]:
+    """Both ways in turn; the middle of some rounds."""
+    theirs = JanusForConditionalGeneration.from_pretrained(STARTER).eval()
+    core = JanusCore(JanusForConditionalGeneration.from_pretrained(STARTER).eval())
+    tokens, codes = theirs.config.vision_config.num_image_tokens, theirs.config.vq_config.num_embeddings
+    took: dict[str, list[float]] = {"library": [], "ours": []}
+    same = True
+    for number in range(ROUNDS + 1):
+        prompt = words(number, 10)
+        expected, seconds = library(theirs, prompt, 3.0)
+        took["library"].append(seconds)
+        began = time.perf_counter()
+        drawn = list(draw_codes(core, seat_for(prompt, tokens, codes, 3.0)))
+        took["ours"].append(time.perf_counter() - began)
+        same &= drawn == expected
+    middle = {name: statistics.median(seconds[1:]) for name, seconds in took.items()}  # the first warms up
+    remark = f"{tokens} codes, guidance 3, library {middle['library']:.3f} s, {told(same)}"
+    return [Row("autoregressive, starter shape: tokens/s over the library", ratio(middle), 1.5, remark=remark)]
+
+
+def large() -> list[Row]:
+    """One whole picture each."""
+    network, prompt = janus_1b(), words(1)
+    expected, seconds = library(network, prompt, GUIDANCE)
+    core, decoder = JanusCore(network), TimedDecoder(network)
+    seat = seat_for(prompt, TOKENS, CODES)
+    ours = draw_all(core, [seat], [decoder])
+    same = seat.codes == expected
+    remark = (
+        f"library {seconds / TOKENS:.3f} s a code without decoding, ours {ours / TOKENS:.3f} s with it, {told(same)}"
+    )
+    draft = "bfloat16" if quick_in_bfloat16() else "float32"
+    share = f"{len(decoder.fragments)} fragments in {draft}, {decoder.spent:.1f} of {ours:.1f} s"
+    rows = [
+        Row("autoregressive, 1B shape, streaming: tokens/s over the library", seconds / ours, 1.0, remark=remark),
+        Row("streaming, 1B shape: fragments' share of the time", 100 * decoder.spent / ours, 15, "most", "%", share),
+        Row("streaming, 1B shape: time to the first fragment", 100 * decoder.first / ours, 8, "most", "%"),
+        Row("streaming, 1B shape: mean error of a fragment", decoder.error(), unit="/255", remark="random weights"),
+    ]
+    del network, core, decoder
+    gc.collect()
+    return rows + (int8(prompt, seconds, expected) if works_in_int8() else [])
+
+
+def int8(prompt: list[int], library_seconds: float, expected: list[int]) -> list[Row]:
+    """The same weights in eight bits, against the library in float32."""
+    network = janus_1b()
+    core, decoder = JanusCore(network, int8=True), TimedDecoder(network)
+    seat = seat_for(prompt, TOKENS, CODES)
+    ours = draw_all(core, [seat], [decoder])
+    prefix = next(
+        (place for place, pair in enumerate(zip(seat.codes, expected, strict=True)) if len(set(pair)) > 1), TOKENS
+    )
+    share = 100 * agreement(core, prompt, expected)
+    name = "autoregressive, 1B shape, int8 weights"
+    return [
+        Row(f"{name}, streaming: tokens/s over the library", library_seconds / ours, 1.8, remark=f"ours {ours:.1f} s"),
+        Row(f"{name}: best code as in float32", share, unit="%", remark="random weights, after the same codes"),
+        Row(f"{name}: codes until the first other one", prefix, unit="", remark=f"of {TOKENS}, running free"),
+        Row("streaming, 1B shape, int8: fragments' share of the time", 100 * decoder.spent / ours, unit="%"),
+    ]
+
+
+def agreement(core: JanusCore, prompt: list[int], codes: list[int]) -> float:
+    """How often the best code is the given one, each time after the given ones."""
+    seat, right = seat_for(prompt, len(codes), CODES), 0
+    for code in codes:
+        [logits] = draw_together(core, [seat])
+        right += take(seat, logits) == code
+        seat.codes[-1] = code
+    return right / len(codes)
+
+
+def ratio(seconds: dict[str, float]) -> float:
+    """Of the library's to ours."""
+    return seconds["library"] / seconds["ours"]
+
+
+def told(same: bool) -> str:
+    """For a remark."""
+    return "identical codes" if same else "THE CODES DIFFER"
+
+
+def rows() -> list[Row]:
+    """Figures and bars."""
+    return starter() + large()

@@ -1,0 +1,55 @@
+"""Four users of one checkpoint of Janus-Pro-1B's shape: side by side against one after the other. Float32, all decoded.
+
+Takes about eight minutes and 9 GB.
+"""
+
+import time
+
+import numpy as np
+
+from generation.engines.janus_core import JanusCore
+from generation.engines.janus_loop import draw_together, take
+from tests.bench.janus_shapes import TimedDecoder, draw_all, janus_1b, seat_for, words
+from tests.bench.rows import Row
+
+USERS, TOKENS, CODES = 4, 576, 16384
+SOME = 48  # codes of the comparison without guidance
+LENGTHS = (12, 24, 40, 18)  # of the prompts
+
+
+def rows() -> list[Row]:
+    """Figures and bars."""
+    network = janus_1b()
+    core = JanusCore(network)
+    prompts = [words(number, length) for number, length in enumerate(LENGTHS)]
+    together, at_once = (
+        [seat_for(prompt, TOKENS, CODES) for prompt in prompts],
+        [TimedDecoder(network) for _ in prompts],
+    )
+    side_by_side = draw_all(core, together, at_once)
+    one_by_one, same = 0.0, 0
+    for seat, decoder, prompt in zip(together, at_once, prompts, strict=True):
+        alone, own = seat_for(prompt, TOKENS, CODES), TimedDecoder(network)
+        one_by_one += draw_all(core, [alone], [own])
+        same += seat.codes == alone.codes and np.array_equal(decoder.final(), own.final())
+    remark = f"{one_by_one:.1f} s one after the other, {side_by_side:.1f} s side by side, guidance on, all streaming"
+    return [
+        Row("batch, four users, 1B shape: throughput", one_by_one / side_by_side, 2.5, remark=remark),
+        Row("batch, four users, 1B shape: pictures the same as alone", same, USERS, unit="", remark="codes and bytes"),
+        without_guidance(core, prompts),
+    ]
+
+
+def without_guidance(core: JanusCore, prompts: list[list[int]]) -> Row:
+    """The first codes of a picture only, nothing decoded."""
+    took = []
+    for groups in ([[prompt] for prompt in prompts], [prompts]):
+        began = time.perf_counter()
+        for group in groups:
+            seats = [seat_for(prompt, SOME, CODES, guidance=1.0) for prompt in group]
+            for _ in range(SOME):
+                for seat, logits in zip(seats, draw_together(core, seats), strict=True):
+                    take(seat, logits)
+        took.append(time.perf_counter() - began)
+    remark = f"the first {SOME} codes, nothing decoded"
+    return Row("batch, four users, 1B shape, no guidance: codes", took[0] / took[1], remark=remark)
