@@ -28,7 +28,9 @@ def set_numbers(network: PreTrainedModel, decoder: torch.nn.Module, numbers: Num
         network.set_attn_implementation(WIDE_ATTENTION)
 
 
-def _wide(module: Any, query: Any, key: Any, value: Any, mask: Any, **rest: Any) -> Any:
+def _wide(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **rest: Any) -> Any:
+    """Some networks hand the mask over by its name, so it must be called as the library calls it."""
+    mask = attention_mask
     wide = mask.float() if mask is not None and mask.is_floating_point() else mask
     mixed, weights = sdpa_attention_forward(module, query.float(), key.float(), value.float(), wide, **rest)
     return mixed.to(query.dtype), weights

@@ -20,7 +20,9 @@ from generation.engines.glm_image import GlmImageEngine
 from generation.engines.glm_image_refining import LONGEST_QUOTE, decoder_of
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.multimodal import MultimodalEngine
-from generation.engines.params import ABLE_TO, GenerationParams
+from generation.engines.params import ABLE_TO, CheckpointSpec, GenerationParams
+from generation.engines.plan import Plan
+from generation.engines.precision import RUNGS
 from generation.engines.source import open_source
 from tests.generation.engines.drawing import PROMPT, change, draw, finals, loaded, lose, png, poison, same
 
@@ -295,6 +297,17 @@ def test_parts_that_are_not_made_for_each_other_are_found_at_loading(folder: Pat
     change(folder / "vae/config.json", latents_mean=None)
     with pytest.raises(CheckpointError, match="how its latents are scaled"):
         loaded(folder, "multimodal")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "bf16-decoder-fp32", "fp16-attention-fp32"])
+def test_it_draws_in_narrower_numbers_and_mixed_ones(glm_image_folder: Path, precision: str) -> None:
+    engine = MultimodalEngine(CheckpointSpec("tiny", str(glm_image_folder), "multimodal"))
+    engine.load(Device("cpu"), Plan(precision))
+    pipeline = inner(engine)._pipeline
+    assert pipeline.transformer.dtype is RUNGS[precision].network is pipeline.vision_language_encoder.dtype
+    assert pipeline.vae.dtype is RUNGS[precision].decoder
+    final = the_final(engine, **EDIT)
+    assert final.pixels.std() > 1
 
 
 def test_nothing_is_left_after_unload(glm_image_folder: Path) -> None:
