@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from generation.engines.reading import read_json, reading
+from generation.engines.reading import read_bytes, read_json
 
+LONGEST_TEMPLATE = 256 * 1024
 KEPT_IN = ("chat_template.json", "processor_config.json", "tokenizer_config.json")  # under the name "chat_template"
 
 
@@ -12,8 +13,7 @@ def chat_template_of(folder: Path) -> str | None:
     """The template, or nothing for a checkpoint that takes words as they are. Raises CheckpointError."""
     file = folder / "chat_template.jinja"
     if file.is_file():
-        with reading(f"{folder.name}/{file.name}"):
-            return file.read_text(encoding="utf-8")
+        return read_bytes(file, LONGEST_TEMPLATE).decode("utf-8", errors="replace")
     for name in KEPT_IN:
         if (folder / name).is_file() and (found := _text(read_json(folder / name).get("chat_template"))):
             return found

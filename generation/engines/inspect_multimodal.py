@@ -6,6 +6,7 @@ from generation.engines.chat_template import shows_pictures
 from generation.engines.checkpoint_facts import OWN_FILE, CheckpointFacts, check_defaults, checked_sizes, own_settings
 from generation.engines.checkpoint_files import weigh
 from generation.engines.errors import CheckpointError
+from generation.engines.inspect_emu3 import EMU3, inspect_emu3
 from generation.engines.mosaic import LAYOUT_FILE, TABLES_FILE
 from generation.engines.mosaic import VERSION as MOSAIC_VERSION
 from generation.engines.params import Capability
@@ -19,8 +20,11 @@ JANUS = "JanusForConditionalGeneration"
 def inspect_multimodal(folder: Path, files: list[Path]) -> CheckpointFacts:
     config = Settings(folder / "config.json")
     name = next(iter(config.items("architectures")), None)
+    if name == EMU3:
+        return inspect_emu3(folder, files, config)
     if name != JANUS:
-        raise CheckpointError(f"{folder.name} is a {name}, which Tessera cannot draw with.", hint=f"Known is {JANUS}.")
+        known = f"{JANUS}, {EMU3}"
+        raise CheckpointError(f"{folder.name} is a {name}, which Tessera cannot draw with.", hint=f"Known are {known}.")
     size_bytes = weigh(folder, files)
     edge = config.section("vision_config").whole("image_size") or 384
     native = _mosaic_size(folder) if (folder / LAYOUT_FILE).is_file() else (edge, edge)

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import DynamicCache, LlamaConfig, LlamaModel
+from transformers import DynamicCache, Emu3TextModel, LlamaConfig, LlamaModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
 from generation.engines.products import Maker
@@ -173,7 +173,8 @@ class Library:
 
 def language_of(network: nn.Module, make: Maker) -> Language:
     """The compact forward where it knows all that the config asks for; its weights are then the products'."""
-    return Llama(network, make) if isinstance(network, LlamaModel) and is_known(network.config) else Library(network)
+    llama = isinstance(network, LlamaModel | Emu3TextModel)  # that of Emu3 is one by another name
+    return Llama(cast(LlamaModel, network), make) if llama and is_known(network.config) else Library(network)
 
 
 def is_known(config: LlamaConfig) -> bool:

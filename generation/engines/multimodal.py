@@ -15,6 +15,7 @@ from generation.engines.weights import Weights
 
 # by the class that inspection names; imported on first use
 ENGINES = {
+    "Emu3ForConditionalGeneration": "generation.engines.emu3.Emu3Engine",
     "GlmImagePipeline": "generation.engines.glm_image.GlmImageEngine",
     "JanusForConditionalGeneration": "generation.engines.janus.JanusEngine",
 }

@@ -14,6 +14,7 @@ from generation.engines.errors import EngineError, InvalidParamsError
 from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.params import (
     LIMITS,
+    MIN_EDGE,
     SEED_LIMIT,
     Capability,
     CheckpointSpec,
@@ -196,7 +197,7 @@ def _size(width: int | None, height: int | None, facts: CheckpointFacts) -> tupl
     for wide, high in facts.sizes:
         if width in (None, wide) and height in (None, high):
             return wide, high
-    first = facts.sizes[0]
+    first = next(iter(facts.sizes), (MIN_EDGE, MIN_EDGE))  # one that only describes draws no size
     return width or first[0], height or first[1]
 
 
