@@ -29,7 +29,7 @@ class CheckpointFacts:
 
 
 def own_settings(
-    folder: Path, family: Family, sizes: Sizes, defaults: dict[str, float]
+    folder: Path, family: Family, sizes: Sizes, defaults: dict[str, float], multiple: int = EDGE_STEP
 ) -> tuple[Sizes, dict[str, float]]:
     """What the folder's tessera.json says goes before what was concluded."""
     file = folder / OWN_FILE
@@ -51,33 +51,33 @@ def own_settings(
     found = {name: value for name in known if name != "steps" and (value := given.number(name)) is not None}
     found |= {} if steps is None else {"steps": steps}
     check_defaults(file, found)
-    return _sizes(own) or sizes, {**defaults, **found}
+    return _sizes(own, multiple) or sizes, {**defaults, **found}
 
 
-def _sizes(own: Settings) -> Sizes:
+def _sizes(own: Settings, multiple: int) -> Sizes:
     asked = own.items("sizes")
     for size in asked:
         if not isinstance(size, list) or len(size) != 2 or not all(type(edge) is int for edge in size):
             raise own.wrong("sizes", "a list of [width, height] pairs")
-        if not _is_drawable(size):
-            raise own.wrong("sizes", f"made of multiples of {EDGE_STEP} from {MIN_EDGE} to {MAX_EDGE}")
+        if not _is_drawable(size, multiple):
+            raise own.wrong("sizes", f"made of multiples of {multiple} from {MIN_EDGE} to {MAX_EDGE}")
     return tuple((width, height) for width, height in asked)
 
 
-def checked_sizes(folder: Path, sizes: Sizes) -> Sizes:
+def checked_sizes(folder: Path, sizes: Sizes, multiple: int = EDGE_STEP) -> Sizes:
     """The same. Raises CheckpointError for one that cannot be drawn."""
     for width, height in sizes:
-        if not _is_drawable((width, height)):
+        if not _is_drawable((width, height), multiple):
             raise CheckpointError(
-                f"{folder.name} would draw {width}x{height}; edges are multiples of {EDGE_STEP} "
+                f"{folder.name} would draw {width}x{height}; edges are multiples of {multiple} "
                 f"from {MIN_EDGE} to {MAX_EDGE}.",
                 hint=AGAIN,
             )
     return sizes
 
 
-def _is_drawable(size: Any) -> bool:
-    return all(MIN_EDGE <= edge <= MAX_EDGE and edge % EDGE_STEP == 0 for edge in size)
+def _is_drawable(size: Any, multiple: int) -> bool:
+    return all(MIN_EDGE <= edge <= MAX_EDGE and edge % multiple == 0 for edge in size)
 
 
 def check_defaults(file: Path, defaults: dict[str, float]) -> None:

@@ -1,18 +1,20 @@
 """Pictures from diffusion pipelines: the whole at once, shown as it gets sharper."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
+from PIL import Image
 
 from generation.engines.aside import Emit, iterate_aside
 from generation.engines.base import CancelToken
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.device import Device
+from generation.engines.diffusion_arguments import arguments, unheeded
 from generation.engines.diffusion_latents import CleanLatents
 from generation.engines.diffusion_memory import rungs_of, spare, weights_of
 from generation.engines.diffusion_precision import check_latents, to_pixels
@@ -26,9 +28,9 @@ from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.loading import bytes_of, unusable
 from generation.engines.lora import LoraShelf
 from generation.engines.params import Capability, CheckpointSpec, GenerationParams
+from generation.engines.pipelines import PIPELINES
 from generation.engines.plan import AS_IS, MEMORY_RUNGS, MemoryRung, Plan
 from generation.engines.precision import attention_in, numbers_for
-from generation.engines.source import open_source
 from generation.engines.weights import Weights
 
 MOST_PREVIEWS = 16
@@ -59,7 +61,7 @@ class DiffusionEngine:
         with device.memory_errors(f"loading {self.spec.name}"):
             with unusable(self.spec.name):
                 pipeline = read_pipeline(self.spec, numbers, facts)
-            self._pipelines["text_to_image"], self._scheduler = pipeline, pipeline.scheduler
+            self._pipelines[facts.capabilities[0]], self._scheduler = pipeline, pipeline.scheduler
             self.rungs, self.weights = rungs_of(pipeline), weights_of(pipeline, device, numbers)
             spare(pipeline, self.weights, AS_IS, plan)
             self.weights.wake()
@@ -70,7 +72,7 @@ class DiffusionEngine:
         """Draw by this plan from now on; False when the weights must be read anew for it."""
         if plan.precision != self._plan.precision or self.weights is None:
             return False
-        spare(self._pipelines["text_to_image"], self.weights, self._plan, plan)
+        spare(self._main(), self.weights, self._plan, plan)
         self._plan = plan
         return True
 
@@ -79,12 +81,11 @@ class DiffusionEngine:
         if self._device is None or self._facts is None or not self._pipelines:
             raise CheckpointError(f"{self.spec.name} is not loaded.")
         require_drawable(self._facts, params)
-        pipeline = self._pipeline(params.capability)
-        wish = _arguments(params, self._facts.defaults)
+        pipeline = self._pipeline(params.capability, self._facts)
+        wish = arguments(pipeline, params, self._facts)
         with self._device.memory_errors("applying LoRAs"):
             self._loras.apply(pipeline, params.loras)
-        if _is_too_long(pipeline, params.prompt):
-            yield Note("prompt.truncated", "The prompt is longer than this checkpoint can read; its end was left out.")
+        yield from unheeded(pipeline, params)
         for index in range(params.count):
             cancel.raise_if_canceled()
             with self._device.memory_errors("drawing"):
@@ -104,12 +105,15 @@ class DiffusionEngine:
         parts = (part for pipeline in self._pipelines.values() for part in pipeline.components.values())
         return bytes_of(part for part in parts if isinstance(part, torch.nn.Module))
 
-    def _pipeline(self, capability: Capability) -> Any:
-        """Another capability is another pipeline around the same networks."""
+    def _main(self) -> Any:
+        """The pipeline that was read."""
+        return next(iter(self._pipelines.values()))
+
+    def _pipeline(self, capability: Capability, facts: CheckpointFacts) -> Any:
+        """Another capability is the same pipeline asked in another way, or another one around the same networks."""
         if capability not in self._pipelines:
-            drawn = self._pipelines["text_to_image"]
-            name = type(drawn).__name__.replace("Pipeline", "Img2ImgPipeline")
-            self._pipelines[capability] = sibling(drawn, getattr(diffusers, name))
+            read, kind = self._main(), getattr(diffusers, PIPELINES[facts.class_name].ways[capability])
+            self._pipelines[capability] = read if isinstance(read, kind) else sibling(read, kind)
         return self._pipelines[capability]
 
     def _draw(
@@ -117,24 +121,24 @@ class DiffusionEngine:
     ) -> Iterator[Fragment | Step]:
         """One picture. The scheduler is its own: it has state, and it is listened to."""
         device, previewer, seed = self._device, self._previewer, params.seed + index
-        assert device is not None and previewer is not None  # noqa: S101 generate has seen to it
+        assert device is not None  # noqa: S101 generate has seen to it
         numbers, generator = numbers_for(device, self._plan.precision), device.generator(seed)
         pipeline.scheduler = fresh_scheduler(self._scheduler, params.scheduler, generator)
-        clean = CleanLatents(pipeline.scheduler)
         place = _Place(index, seed, params.width, params.height)
 
         def work(emit: Emit[Fragment | Step]) -> None:
-            def step_ends(running: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            def heard(step: int, noisy: torch.Tensor, clean: torch.Tensor | None) -> None:
                 cancel.raise_if_canceled()
-                check_latents(tensors, step, running.num_timesteps)
-                emit(Step(index, step + 1, running.num_timesteps))
-                if _is_shown(step, running.num_timesteps) and clean.latest is not None:
-                    emit(place.preview(previewer.pixels(clean.latest), step + 1, running.num_timesteps))
-                return tensors
+                steps = max(step, _steps_of(pipeline))
+                check_latents({"latents": noisy}, step - 1, steps)
+                emit(Step(index, step, steps))
+                if previewer is not None and clean is not None and _is_shown(step - 1, steps):
+                    emit(place.preview(previewer.pixels(clean, params.width, params.height), step, steps))
 
+            heed = CleanLatents(pipeline.scheduler, heard)
             with attention_in(numbers):
-                drawn = pipeline(**wish, generator=generator, output_type="np", callback_on_step_end=step_ends)
-            emit(place.final(to_pixels(drawn.images[0]), pipeline.num_timesteps))
+                drawn = pipeline(**wish, generator=generator, output_type="np", return_dict=False)[0]
+            emit(place.final(_finished(to_pixels(drawn[0]), wish), heed.steps))
 
         yield from iterate_aside(work)
 
@@ -168,22 +172,13 @@ def _is_shown(step: int, steps: int) -> bool:
     return (step + 1) * shown // steps > step * shown // steps
 
 
-def _arguments(params: GenerationParams, defaults: dict[str, float]) -> dict[str, Any]:
-    """What the pipeline is called with, the same for each picture of the batch."""
-    steps = params.steps or int(defaults["steps"])
-    wish: dict[str, Any] = {
-        "prompt": params.prompt,
-        "negative_prompt": params.negative_prompt or None,
-        "guidance_scale": defaults["guidance"] if params.guidance is None else params.guidance,
-    }
-    if params.capability == "text_to_image":
-        return {**wish, "width": params.width, "height": params.height, "num_inference_steps": steps}
-    strength = defaults["strength"] if params.strength is None else params.strength
-    source = open_source(params.source or b"", params.width, params.height)
-    # pipelines draw only the last `strength` of the steps, and refuse when that is none
-    return {**wish, "image": source, "strength": strength, "num_inference_steps": max(steps, math.ceil(1 / strength))}
+def _steps_of(pipeline: Any) -> int:
+    """How often this drawing steps its scheduler."""
+    return int(getattr(pipeline, "num_timesteps", 0) or len(pipeline.scheduler.timesteps))
 
 
-def _is_too_long(pipeline: Any, prompt: str) -> bool:
-    tokenizer = pipeline.tokenizer
-    return len(tokenizer(prompt, truncation=False).input_ids) > int(tokenizer.model_max_length)
+def _finished(pixels: Pixels, wish: dict[str, Any]) -> Pixels:
+    """What a mask protects is the source's, to the pixel: pipelines send all of it through the decoder."""
+    if "mask_image" not in wish:
+        return pixels
+    return np.asarray(Image.composite(Image.fromarray(pixels), wish["image"], wish["mask_image"]))

@@ -26,12 +26,41 @@ def read_pipeline(spec: CheckpointSpec, numbers: Numbers, facts: CheckpointFacts
     networks = {
         part: _read_network(_class(*entries[part]), folder / part, dtype_of(part, numbers)) for part in facts.networks
     }
+    readers = {part: read_processor(folder / part, entry[1]) for part, entry in entries.items() if _sees(entry)}
+    late = {part: None for part in readers if not isinstance(readers[part], transformers.ProcessorMixin)}
     pipeline = getattr(diffusers, facts.class_name).from_pretrained(
-        folder, local_files_only=True, **left_out, **networks
+        folder, local_files_only=True, **left_out, **networks, **{**readers, **late}
     )
+    pipeline.register_modules(**{part: readers[part] for part in late})  # from_pretrained insists on the named class
+    if hasattr(pipeline, "resolutions"):
+        pipeline.resolutions = list(facts.sizes)  # the only sizes it draws
     pipeline.set_progress_bar_config(disable=True)
     bridge(pipeline, numbers)
     return pipeline
+
+
+def _sees(entry: object) -> bool:
+    return isinstance(entry, list) and str(entry[-1]).endswith(("VLProcessor", "PixtralProcessor"))
+
+
+def read_processor(folder: Path, name: str) -> Any:
+    """Words and pictures to what a looking text encoder takes.
+
+    The library's own classes ask for torchvision: some would read films, too, and FLUX.2 only ever hands words to its
+    own.
+    """
+    if name == "PixtralProcessor":
+        return transformers.PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return without_films(getattr(transformers, name)).from_pretrained(folder, local_files_only=True)
+
+
+def without_films(kind: Any) -> Any:
+    """This class of processors, made of a tokenizer and a reader of pictures only."""
+
+    def begin(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        kind.__init__(self, image_processor, tokenizer, None, chat_template=chat_template)
+
+    return type(kind.__name__, (kind,), {"__init__": begin, "__module__": kind.__module__})
 
 
 def _class(library: str, name: str) -> Any:

@@ -63,7 +63,7 @@ def finer(codes: torch.Tensor, grid: Grid) -> torch.Tensor:
 class Refiner:
     """The diffusion part of one checkpoint, in its numbers."""
 
-    def __init__(self, pipeline: Any, numbers: Numbers, previewer: Previewer) -> None:
+    def __init__(self, pipeline: Any, numbers: Numbers, previewer: Previewer | None) -> None:
         self._pipeline = pipeline
         self._scheduler = pipeline.scheduler
         self._numbers = numbers
@@ -73,7 +73,7 @@ class Refiner:
         self, arguments: dict[str, Any], generator: torch.Generator, progress: Progress, cancel: CancelToken
     ) -> Iterator[Fragment | Step]:
         """Previews, then the final. The scheduler is its own: it has state, and it is listened to."""
-        pipeline = self._pipeline
+        pipeline, previewer = self._pipeline, self._previewer
         pipeline.scheduler = fresh_scheduler(self._scheduler, None, generator)
         clean = CleanLatents(pipeline.scheduler)
         given = {name: _there(value, pipeline.transformer.device) for name, value in arguments.items()}
@@ -84,8 +84,8 @@ class Refiner:
                 check_latents(tensors, done, progress.rounds)
                 at = progress.refined(done + 1)
                 emit(at)
-                if _is_shown(done, progress.rounds) and clean.latest is not None:
-                    emit(progress.preview(self._previewer.pixels(clean.latest), at))
+                if previewer is not None and _is_shown(done, progress.rounds) and clean.latest is not None:
+                    emit(progress.preview(previewer.pixels(clean.latest), at))
                 return tensors
 
             with attention_in(self._numbers):

@@ -6,23 +6,19 @@ from generation.engines.checkpoint_facts import CheckpointFacts, Sizes, checked_
 from generation.engines.checkpoint_files import weigh
 from generation.engines.errors import CheckpointError
 from generation.engines.inspect_glm_image import GLM_IMAGE, inspect_glm_image
-from generation.engines.params import Capability
+from generation.engines.pipelines import PIPELINES, PipelineKind
 from generation.engines.reading import AGAIN, Settings
 from generation.engines.schedulers import schedulers_of
 
-DRAW: tuple[Capability, ...] = ("text_to_image", "image_to_image")
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion", "glm_image")
-WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "FeatureExtractor")  # in the names of classes without weights
-
-# classes of diffusers that may be loaded, with the edge in pixels they were made for when the config does not say
-PIPELINES: dict[str, int] = {
-    "StableDiffusionPipeline": 512,
-    "StableDiffusionXLPipeline": 1024,
-    "StableDiffusion3Pipeline": 1024,
-}
+# in the names of classes without weights
+WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "FeatureExtractor", "Guidance")
+# width and height of large ones, in sixteenths of the square's edge: about as many pixels in other shapes
+SHAPES = ((18, 14), (14, 18), (19, 13), (13, 19), (21, 12), (12, 21))
 
 
 def inspect_diffusion(folder: Path, files: list[Path]) -> CheckpointFacts:
+    """The facts. Raises CheckpointError with the reason when it must not, or cannot, be loaded."""
     index = Settings(folder / "model_index.json")
     name = index.values.get("_class_name")
     if not isinstance(name, str) or name not in {*PIPELINES, GLM_IMAGE}:
@@ -32,10 +28,16 @@ def inspect_diffusion(folder: Path, files: list[Path]) -> CheckpointFacts:
     size_bytes = sum(weigh(folder / part, files) for part in networks)
     if name == GLM_IMAGE:
         return inspect_glm_image(folder, index, networks, size_bytes)
-    sizes = checked_sizes(folder, _diffusion_sizes(folder, name))
-    sizes, defaults = own_settings(folder, "diffusion", sizes, _diffusion_defaults(folder, name))
+    return facts_of(folder, name, size_bytes, networks)
+
+
+def facts_of(folder: Path, name: str, size_bytes: int, networks: tuple[str, ...]) -> CheckpointFacts:
+    """The facts of a folder that holds the settings of a pipeline of this class, wherever the weights are."""
+    kind = PIPELINES[name]
+    sizes = checked_sizes(folder, _sizes(folder, kind), kind.multiple)
+    sizes, defaults = own_settings(folder, "diffusion", sizes, _defaults(folder, name), kind.multiple)
     schedulers = schedulers_of(folder, name)
-    return CheckpointFacts("diffusion", DRAW, sizes, defaults, size_bytes, name, networks, schedulers)
+    return CheckpointFacts("diffusion", tuple(kind.ways), sizes, defaults, size_bytes, name, networks, schedulers)
 
 
 def _is_network(folder: Path, part: str, entry: object) -> bool:
@@ -59,33 +61,62 @@ def _is_network(folder: Path, part: str, entry: object) -> bool:
     return True
 
 
-def _diffusion_sizes(folder: Path, name: str) -> Sizes:
-    """The size it was made for, and for large ones a landscape and a portrait of about as many pixels."""
+def _sizes(folder: Path, kind: PipelineKind) -> Sizes:
+    """The square it was made for, and for large ones other shapes of about as many pixels."""
     network = next((part for part in ("unet", "transformer") if (folder / part / "config.json").is_file()), None)
     if network is None:
         raise CheckpointError(f"{folder.name} has neither a unet nor a transformer.", hint=AGAIN)
-    edge = Settings(folder / network / "config.json").whole("sample_size")
     vae = Settings(folder / "vae" / "config.json")
-    stages = vae.items("block_out_channels") or vae.items("decoder_block_out_channels") or [0] * 4
-    if len(stages) > 8:
-        raise vae.wrong("block_out_channels", "a list of at most 8 numbers")
-    native = edge * 2 ** (len(stages) - 1) if edge is not None else PIPELINES[name]
+    stages = _stages(vae)
+    if kind.sizes:
+        return kind.sizes
+    edge = Settings(folder / network / "config.json").whole("sample_size") if kind.sampled else None
+    native = kind.edge if edge is None else edge * 2 ** (stages - 1)
     if native < 512:
         return ((native, native),)
-    wide, narrow = native * 9 // 8 // 64 * 64, native * 7 // 8 // 64 * 64
     if native < 1024:
-        wide, narrow = native * 3 // 2 // 64 * 64, native
-    return ((native, native), (wide, narrow), (narrow, wide))
+        wide = native * 3 // 2 // 64 * 64
+        return ((native, native), (wide, native), (native, wide))
+    step = max(kind.multiple, 64)
+    return ((native, native), *((native * w // 16 // step * step, native * h // 16 // step * step) for w, h in SHAPES))
 
 
-def _diffusion_defaults(folder: Path, name: str) -> dict[str, float]:
-    """From the scheduler: few-step checkpoints say so by it."""
-    file = folder / "scheduler" / "scheduler_config.json"
-    config = Settings(file) if file.is_file() else Settings(file, {})
-    kind = config.text("_class_name") or ""
+def _stages(vae: Settings) -> int:
+    """Of the decoder, each but one doubling the edges."""
+    names = ("block_out_channels", "decoder_block_out_channels")
+    name = next((name for name in names if vae.items(name)), None)
+    stages = len(vae.items(name)) if name else 4
+    if stages > 8:
+        raise vae.wrong(name or names[0], "a list of at most 8 numbers")
+    return stages
+
+
+def _defaults(folder: Path, name: str) -> dict[str, float]:
+    """Those of the class, or of a few-step checkpoint where the settings tell that it is one."""
+    kind = PIPELINES[name]
+    steps, guidance = _few_steps(folder, name) or (kind.steps, kind.guidance)
+    return {"steps": steps, "guidance": guidance, "strength": kind.strength}
+
+
+def _few_steps(folder: Path, name: str) -> tuple[int, float] | None:
+    """Steps and guidance of a distilled checkpoint: its scheduler or its network says so."""
+    scheduler = _settings(folder / "scheduler" / "scheduler_config.json")
+    kind = scheduler.text("_class_name") or ""
     if kind in {"LCMScheduler", "TCDScheduler", "FlowMatchLCMScheduler"}:
-        return {"steps": 4, "guidance": 1.0, "strength": 0.6}
-    if kind.startswith("EulerAncestral") and config.text("timestep_spacing") == "trailing":
-        return {"steps": 4, "guidance": 0.0, "strength": 0.6}  # the turbo checkpoints
-    guidance = {"StableDiffusionXLPipeline": 5.0, "StableDiffusion3Pipeline": 4.5}.get(name, 7.0)
-    return {"steps": 25, "guidance": guidance, "strength": 0.6}
+        return 4, 1.0
+    if kind.startswith("EulerAncestral") and scheduler.text("timestep_spacing") == "trailing":
+        return 4, 0.0  # the turbo checkpoints
+    transformer = _settings(folder / "transformer" / "config.json").values
+    if name == "FluxPipeline" and transformer.get("guidance_embeds") is False:
+        return 4, 0.0  # schnell
+    if name == "Flux2KleinPipeline" and _settings(folder / "model_index.json").values.get("is_distilled") is True:
+        return 4, 1.0
+    if name == "ZImagePipeline" and scheduler.number("shift") == 3.0:
+        return 9, 0.0  # turbo; the base has 6
+    if name == "HunyuanImagePipeline" and transformer.get("use_meanflow") is True:
+        return 8, 3.25
+    return None
+
+
+def _settings(file: Path) -> Settings:
+    return Settings(file) if file.is_file() else Settings(file, {})

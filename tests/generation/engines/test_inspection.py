@@ -18,6 +18,8 @@ from generation.engines.inspection import inspect_checkpoint
 from generation.engines.params import CheckpointSpec
 from tests.generation.engines.drawing import change
 
+SHAPES = ((1152, 896), (1216, 832), (1344, 768))
+LARGE = ((1024, 1024), *(size for wide in SHAPES for size in (wide, wide[::-1])))
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -32,7 +34,7 @@ def test_a_diffusion_folder(diffusion_folder: Path) -> None:
     assert (facts.family, facts.class_name) == ("diffusion", "StableDiffusionPipeline")
     assert set(facts.networks) == {"unet", "vae", "text_encoder"}
     assert variant_of(diffusion_folder / "unet") is None
-    assert facts.capabilities == ("text_to_image", "image_to_image")
+    assert facts.capabilities == ("text_to_image", "image_to_image", "inpaint")
     assert facts.sizes == ((32, 32),)
     assert facts.defaults == {"steps": 25, "guidance": 7.0, "strength": 0.6}
     weights = sum(file.stat().st_size for file in diffusion_folder.rglob("*.safetensors"))
@@ -51,7 +53,7 @@ def test_a_mosaic_folder(mosaic_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("edge", "sizes"),
-    [(64, ((512, 512), (768, 512), (512, 768))), (128, ((1024, 1024), (1152, 896), (896, 1152)))],
+    [(64, ((512, 512), (768, 512), (512, 768))), (128, LARGE)],
 )
 def test_large_ones_draw_landscapes_and_portraits(folder: Path, edge: int, sizes: object) -> None:
     change(folder / "unet/config.json", sample_size=edge)
