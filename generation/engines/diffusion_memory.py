@@ -72,8 +72,8 @@ def _slice(denoiser: Any, device: Device, *, on: bool) -> None:
 
 def _in_slices(part: FeedForward) -> Callable[..., torch.Tensor]:
     def forward(hidden: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
-        pieces = torch.split(hidden, max(-(-hidden.shape[1] // SLICES), 1), dim=1)
-        return torch.cat([FeedForward.forward(part, piece, *rest, **named) for piece in pieces], dim=1)
+        pieces = torch.split(hidden, max(-(-hidden.shape[-2] // SLICES), 1), dim=-2)
+        return torch.cat([FeedForward.forward(part, piece, *rest, **named) for piece in pieces], dim=-2)
 
     return forward
 

@@ -13,7 +13,7 @@ from PIL import Image
 from generation.engines.base import CancelToken
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.device import Device
-from generation.engines.diffusion_memory import weights_of
+from generation.engines.diffusion_memory import rungs_of, spare, weights_of
 from generation.engines.diffusion_preview import Previewer
 from generation.engines.diffusion_reading import read_pipeline
 from generation.engines.errors import CheckpointError, InvalidParamsError
@@ -28,7 +28,7 @@ from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.loading import bytes_of, unusable
 from generation.engines.multimodal_precision import WIDE_ATTENTION
 from generation.engines.params import CheckpointSpec, GenerationParams
-from generation.engines.plan import AS_IS, MemoryRung, Plan
+from generation.engines.plan import AS_IS, MEMORY_RUNGS, MemoryRung, Plan
 from generation.engines.precision import numbers_for
 from generation.engines.reading import AGAIN
 from generation.engines.source import open_source
@@ -38,9 +38,8 @@ from generation.engines.weights import Weights
 class GlmImageEngine:
     """A GlmImagePipeline from a local folder. Pictures of a batch are drawn one after the other, each by its seed."""
 
-    rungs: tuple[MemoryRung, ...] = ("whole", "components")  # its codebook is read by hand
-
     def __init__(self, spec: CheckpointSpec) -> None:
+        self.rungs: tuple[MemoryRung, ...] = MEMORY_RUNGS
         self.weights: Weights | None = None
         self.spec = spec
         self._device: Device | None = None
@@ -65,8 +64,8 @@ class GlmImageEngine:
                 self._prompts = GlmImagePrompts(pipeline.processor, positions)
                 for size in facts.sizes:
                     self._prompts.require_fit(*size)
-            self.weights = weights_of(pipeline, device, numbers)
-            self.weights.arrange("components" if plan.uses("components") else "whole")
+            self.rungs, self.weights = rungs_of(pipeline), weights_of(pipeline, device, numbers)
+            spare(pipeline, self.weights, AS_IS, plan)
             self.weights.wake()
             previewer = Previewer.of(pipeline, folder, decoder_of(pipeline.vae))
             self._refiner = Refiner(pipeline, numbers, previewer)
@@ -77,7 +76,7 @@ class GlmImageEngine:
         """Draw by this plan from now on; False when the weights must be read anew for it."""
         if plan.precision != self._plan.precision or self.weights is None:
             return False
-        self.weights.arrange("components" if plan.uses("components") else "whole")
+        spare(self._pipeline, self.weights, self._plan, plan)
         self._plan = plan
         return True
 

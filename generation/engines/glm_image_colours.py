@@ -18,6 +18,7 @@ from transformers import GlmImageForConditionalGeneration
 
 from generation.engines.fragments import Pixels
 from generation.engines.glm_image_prompt import Grid
+from generation.engines.precision import require_finite
 
 FIELDS = (2, 4, 8, 16, 4, 8)  # cells a side, from large to small; the last field is not fitted to but tried on
 EDGE = 512  # pixels of a field
@@ -43,7 +44,9 @@ class CodeColours:
         """`pictures`: the checkpoint's own image processor."""
         random = np.random.default_rng(0)
         shown = [_codes_of(network, pictures, _field(random, cells)) for cells in FIELDS]
-        book = F.normalize(network.model.vqmodel.quantize.embedding.weight.float().cpu(), dim=-1)
+        # awake still, where parts take turns: it works right before, and with the part around it
+        book = require_finite(network.model.vqmodel.quantize.embedding.weight.float().cpu(), "codebook")
+        book = F.normalize(book, dim=-1)
         codes, colours = (torch.cat(part) for part in zip(*shown[:-1], strict=True))
         table = _fitted(book, codes, colours)
         codes, colours = shown[-1]

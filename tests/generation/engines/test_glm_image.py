@@ -310,6 +310,23 @@ def test_it_draws_in_narrower_numbers_and_mixed_ones(glm_image_folder: Path, pre
     assert final.pixels.std() > 1
 
 
+def test_every_rung_of_memory_draws(glm_image_folder: Path) -> None:
+    """Loaded at the most sparing one, then back up and down again without reading the weights anew."""
+    engine = MultimodalEngine(CheckpointSpec("tiny", str(glm_image_folder), "multimodal"))
+    engine.load(Device("cpu"), Plan(memory="sequential"))
+    assert engine.rungs == ("whole", "sliced", "tiled", "components", "sequential")
+    drawn = {"at first": the_final(engine, **EDIT)}
+    told = inner(engine)._colours.told
+    for rung in engine.rungs:
+        assert engine.adapt(Plan(memory=rung)) and engine.weights is not None
+        engine.weights.wake()
+        drawn[rung] = the_final(engine, **EDIT)
+    assert same(drawn["whole"], drawn["sliced"])
+    for rung in ("at first", "components", "sequential"):  # tiles are blended, which is all that they change
+        assert same(drawn[rung], drawn["tiled"])
+    assert told == pytest.approx(inner(loaded(glm_image_folder, "multimodal"))._colours.told)
+
+
 def test_nothing_is_left_after_unload(glm_image_folder: Path) -> None:
     engine = loaded(glm_image_folder, "multimodal")
     the_final(engine, **EDIT)
