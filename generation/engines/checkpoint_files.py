@@ -1,15 +1,14 @@
 """The files of a checkpoint folder: which there are, how much they weigh, weights that are whole. No torch."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from stat import S_ISREG
 
 from generation.engines.errors import CheckpointError
 from generation.engines.mosaic import TABLES_FILE
-from generation.engines.reading import AGAIN, Settings, reading
-from generation.engines.safetensors_header import check_safetensors, read_header
+from generation.engines.reading import AGAIN, Settings
+from generation.engines.safetensors_header import check_safetensors
 
 WEIGHTS = ".safetensors"
 HALF = ".fp16"  # in the names of weights in half precision
@@ -65,15 +64,6 @@ def weights_in(files: Iterable[Path]) -> list[Path]:
     """Those of these files, all of one folder, that are its weights: not those in half precision beside the whole."""
     tensors = [file for file in files if file.suffix == WEIGHTS and file.name != TABLES_FILE]
     return [file for file in tensors if HALF not in file.name] or tensors
-
-
-def weigh_types(place: Path) -> dict[str, int]:
-    """Bytes of the weights in this very folder, or in one file, by number type, the most first."""
-    found = Counter[str]()
-    with reading(place.name):
-        for file in weights_in(sorted(place.iterdir())) if place.is_dir() else [place]:
-            found.update(read_header(file).dtypes())
-    return dict(found.most_common())
 
 
 def is_index(file: Path) -> bool:

@@ -251,7 +251,6 @@ class MemoryManager:
         before, began = self.device.memory_used(), time.perf_counter()
         self.tell(Note(LOADING, f"Loading {spec.name}", {"checkpoint": spec.name}))
         self._sums.verify(spec, partial(self._tell_check, spec.name))
-        self._sums.verify(spec, partial(self._tell_check, spec.name))
         engine = create_engine(spec)
         loaded = False
         try:

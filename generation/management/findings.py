@@ -1,10 +1,13 @@
 """What `manage.py add_checkpoint` tells of a checkpoint: once as values, once in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from generation.engines.checkpoint_facts import Sizes
 from generation.engines.checkpoint_files import files_of
+from generation.engines.footprint import Footprint
 from generation.engines.params import ABLE_TO
+from generation.engines.plan import Plan
 from generation.services.checkpoints import Examined
 
 GIGABYTE = 1e9
@@ -13,7 +16,7 @@ MEBIBYTE = 1024 * 1024
 
 def findings(found: Examined) -> dict[str, Any]:
     """JSON-ready."""
-    facts = found.facts
+    facts, footprint = found.facts, found.footprint()
     files = files_of(found.path) if found.path.is_dir() else [found.path]
     return {
         "name": found.name,
@@ -25,7 +28,8 @@ def findings(found: Examined) -> dict[str, Any]:
         "defaults": dict(facts.defaults),
         "licence": found.licence,
         "weights_bytes": facts.size_bytes,
-        "parts": found.types(),
+        "parts": {part: _most_first(types) for part, types in footprint.parts.items()},
+        "memory_bytes": {name: _expected(footprint, facts.sizes, name) for name in ("fp32", "bf16")},
         "files": len(files),
         "disk_bytes": sum(file.stat().st_size for file in files),
     }
@@ -43,11 +47,25 @@ def sentences(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for part, types in values["parts"].items():
             yield "", f"{part}: " + ", ".join(f"{gigabytes(size)} {name}" for name, size in types.items())
         yield "licence", values["licence"] or "not stated"
+        yield (
+            "memory",
+            "about " + ", ".join(f"{gigabytes(need)} in {name}" for name, need in values["memory_bytes"].items()),
+        )
         yield "disk", f"{gigabytes(values['disk_bytes'])} in {values['files']} files"
     if "sha256" in values:
         yield "sha256", values["sha256"]
     if "test" in values:
         yield "test", _test_words(values["test"])
+
+
+def _most_first(types: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(types.items(), key=lambda item: -item[1]))
+
+
+def _expected(footprint: Footprint, sizes: Sizes, precision: str) -> int:
+    """For weights and work at the first of its sizes, on a device that calculates in this precision."""
+    width, height = sizes[0] if sizes else (0, 0)
+    return footprint.need(Plan(precision), width, height, device="")
 
 
 def gigabytes(size: int) -> str:

@@ -13,9 +13,9 @@ from django.utils.text import slugify
 import generation
 from core.errors import TesseraError
 from generation.engines.checkpoint_facts import CheckpointFacts
-from generation.engines.checkpoint_files import weigh_types
 from generation.engines.errors import CheckpointError, FilesUnavailableError
 from generation.engines.fingerprint import Fingerprint, Sums, Tell
+from generation.engines.footprint import Footprint, predict
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.licence import licence_of
 from generation.engines.params import CheckpointSpec
@@ -64,11 +64,10 @@ class Examined:
     facts: CheckpointFacts
     licence: str
 
-    def types(self) -> dict[str, dict[str, int]]:
-        """Bytes of each part's weights by number type, the most first. Raises CheckpointRefusedError."""
-        places = {part: self.path / part for part in self.facts.networks} if self.path.is_dir() else {}
+    def footprint(self) -> Footprint:
+        """What its headers let expect of memory. Raises CheckpointRefusedError."""
         with _refusing():
-            return {part: weigh_types(place) for part, place in (places or {"network": self.path}).items()}
+            return predict(self.path, self.facts)
 
     def spec(self, *, fingerprint: Fingerprint, precision: str) -> CheckpointSpec:
         """As the engine room will know it."""
@@ -163,8 +162,8 @@ def checkpoint_rename(*, checkpoint: Checkpoint, title: str, description: str) -
 
 
 def checkpoint_types(*, checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
-    """Bytes of each part's weights by number type. Raises CheckpointRefusedError."""
-    return checkpoint_examine(path=checkpoint.path, name=checkpoint.name).types()
+    """Bytes of each part's weights by number type, as its headers say now. Raises CheckpointRefusedError."""
+    return checkpoint_examine(path=checkpoint.path, name=checkpoint.name).footprint().parts
 
 
 def checkpoint_set_precision(*, checkpoint: Checkpoint, precision: str) -> None:

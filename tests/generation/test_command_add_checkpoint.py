@@ -50,6 +50,7 @@ def test_it_draws_before_it_is_offered(folder: Path, capsys: pytest.CaptureFixtu
     assert (told["family"], told["class"], told["licence"]) == ("diffusion", "StableDiffusionPipeline", "ours")
     assert set(told["parts"]) == {"unet", "vae", "text_encoder"}
     assert told["weights_bytes"] == sum(sum(types.values()) for types in told["parts"].values()) == found.size_bytes
+    assert told["memory_bytes"]["fp32"] > told["memory_bytes"]["bf16"] > told["weights_bytes"] / 2
     assert told["disk_bytes"] == sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     test = told["test"]
     assert (test["capability"], test["size"], test["precision"], test["device"]) == (
@@ -64,7 +65,15 @@ def test_it_draws_before_it_is_offered(folder: Path, capsys: pytest.CaptureFixtu
 def test_without_a_test_it_is_told_in_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("add_checkpoint", str(folder), "--name", "noise", "--precision", "fp32", "--no-test")
     said = capsys.readouterr().out
-    for words in ("noise is ready, as noise.", "32x32", "start from a picture", "licence  ours", "MB F32", "sha256"):
+    for words in (
+        "noise is ready, as noise.",
+        "32x32",
+        "start from a picture",
+        "licence  ours",
+        "MB F32",
+        "sha256",
+        "in bf16",
+    ):
         assert words in said
     assert "test  " not in said
     assert Checkpoint.objects.get(name="noise").precision == "fp32"
