@@ -23,6 +23,7 @@ from generation.engines.reading import reading
 CHUNK = 8 * 1024 * 1024
 TELL_SECONDS = 1.0
 MOST_KEPT = 10_000
+CHANGED = "are not those that were added"  # in the sentence about files that changed
 
 Tell = Callable[[int, int], None]
 Stamp = tuple[str, int, int, int, int]
@@ -67,7 +68,7 @@ class Sums:
             return
         changed = _difference(spec.manifest, found.manifest)
         raise CheckpointError(
-            f"The files of {spec.name} are not those that were added: {changed}.",
+            f"The files of {spec.name} {CHANGED}: {changed}.",
             hint="If that was meant, add it again: manage.py add_checkpoint.",
         )
 

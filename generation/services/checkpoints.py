@@ -14,7 +14,7 @@ import generation
 from core.errors import TesseraError
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.errors import CheckpointError, FilesUnavailableError
-from generation.engines.fingerprint import Fingerprint, Sums, Tell
+from generation.engines.fingerprint import CHANGED, Fingerprint, Sums, Tell
 from generation.engines.footprint import Footprint, predict
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.licence import licence_of
@@ -205,7 +205,8 @@ def checkpoint_learn(*, checkpoint: Checkpoint, seconds: float) -> None:
 def _starter_register(starter: Starter) -> Checkpoint:
     folder = (STARTERS / starter.folder).resolve()
     known = Checkpoint.objects.filter(name=starter.name).first()
-    if known is not None and not known.enabled and known.path == str(folder):
+    updated = known is not None and CHANGED in known.disabled_reason  # with the checkout, while the portal ran
+    if known is not None and not known.enabled and known.path == str(folder) and not updated:
         return known  # somebody, or a failed load, switched it off: that stays
     # What people read may have been changed here, so it is written the first time only.
     title = starter.title if known is None else None

@@ -9,6 +9,8 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AuditEvent, User
+from generation.engines.errors import CheckpointError
+from generation.engines.fingerprint import Sums
 from generation.models import Checkpoint
 from generation.services import checkpoints
 from generation.services.checkpoints import (
@@ -88,6 +90,22 @@ def test_starters_are_followed_and_left_switched_off(
     monkeypatch.setattr(checkpoints, "STARTERS", tmp_path / "new")
     (moved,) = starters_register()
     assert (moved.pk, moved.enabled, moved.path) == (starter.pk, True, str(tmp_path / "new" / "multimodal"))
+
+
+def test_a_starter_that_an_update_changed_is_followed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the portal ran: the room found other files, and switched it off."""
+    place = shutil.copytree(folder, tmp_path / "multimodal")
+    monkeypatch.setattr(checkpoints, "STARTERS", tmp_path)
+    (starter,) = starters_register()
+    (place / "README.md").write_text("Newer.", encoding="utf-8")
+    with pytest.raises(CheckpointError) as caught:
+        Sums().verify(starter.spec())
+    checkpoint_disable(checkpoint=starter, reason=caught.value.message)
+    (again,) = starters_register()
+    assert (again.pk, again.enabled, again.disabled_reason) == (starter.pk, True, "")
+    Sums().verify(again.spec())
 
 
 def test_what_changed_is_accepted_by_adding_it_again_only(folder: Path, tmp_path: Path) -> None:
