@@ -135,7 +135,7 @@ class Llama:
         """
         if not self._plainly:
             return self._attend(query, key, value)
-        query = query.reshape(-1, self._head, 1)
+        query = query.reshape(-1, 1, self._head).transpose(1, 2)  # the other way round MKL takes five times as long
         key, value = key.flatten(0, 1), value.flatten(0, 1)
         chances = torch.bmm(key, query).mul_(self._head**-0.5).view(len(key), 1, -1).softmax(-1)
         return torch.bmm(chances, value)
