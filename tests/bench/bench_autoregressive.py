@@ -20,6 +20,8 @@ from tests.bench.janus_shapes import GUIDANCE, TimedDecoder, draw_all, janus_1b,
 from tests.bench.rows import Row
 
 STARTER = Path(__file__).resolve().parents[2] / "generation" / "starter" / "multimodal"
+# "a <thing> left of a <thing> on <colour>", by the starter's own words
+STARTER_PROMPTS = [[1, 378, thing, 365, 108, 378, 7 + (5 * thing) % 300, 369, 311, 4] for thing in range(7, 301, 12)]
 ROUNDS = 5
 TOKENS, CODES = 576, 16384
 
@@ -91,7 +93,7 @@ def int8(prompt: list[int], library_seconds: float, expected: list[int]) -> list
     prefix = next(
         (place for place, pair in enumerate(zip(seat.codes, expected, strict=True)) if len(set(pair)) > 1), TOKENS
     )
-    share = 100 * agreement(core, prompt, expected)
+    share = 100 * agreement(core, prompt, expected, CODES, GUIDANCE)
     name = "autoregressive, 1B shape, int8 weights"
     return [
         Row(f"{name}, streaming: tokens/s over the library", library_seconds / ours, 1.8, remark=f"ours {ours:.1f} s"),
@@ -101,9 +103,26 @@ def int8(prompt: list[int], library_seconds: float, expected: list[int]) -> list
     ]
 
 
-def agreement(core: JanusCore, prompt: list[int], codes: list[int]) -> float:
+def starter_in_int8() -> list[Row]:
+    """A network that was trained, for what random weights cannot tell."""
+    full = JanusCore(JanusForConditionalGeneration.from_pretrained(STARTER).eval())
+    core = JanusCore(JanusForConditionalGeneration.from_pretrained(STARTER).eval(), int8=True)
+    config = core.network.config
+    tokens, codes = config.vision_config.num_image_tokens, config.vq_config.num_embeddings
+    shares, whole = [], 0
+    for prompt in STARTER_PROMPTS:
+        expected = list(draw_codes(full, seat_for(prompt, tokens, codes, 1.0)))
+        shares.append(agreement(core, prompt, expected, codes, 1.0))
+        whole += list(draw_codes(core, seat_for(prompt, tokens, codes, 1.0))) == expected
+    return [
+        Row("starter, int8 weights: best code as in float32", 100 * statistics.mean(shares), unit="%"),
+        Row("starter, int8 weights: pictures the same", whole, unit="", remark=f"of {len(STARTER_PROMPTS)}, greedy"),
+    ]
+
+
+def agreement(core: JanusCore, prompt: list[int], codes: list[int], known: int, guidance: float) -> float:
     """How often the best code is the given one, each time after the given ones."""
-    seat, right = seat_for(prompt, len(codes), CODES), 0
+    seat, right = seat_for(prompt, len(codes), known, guidance), 0
     for code in codes:
         [logits] = draw_together(core, [seat])
         right += take(seat, logits) == code
@@ -123,4 +142,4 @@ def told(same: bool) -> str:
 
 def rows() -> list[Row]:
     """Figures and bars."""
-    return starter() + large()
+    return starter() + (starter_in_int8() if works_in_int8() else []) + large()
