@@ -3,8 +3,6 @@
 import json
 import shutil
 import weakref
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,6 @@ from PIL import Image
 from transformers import Emu3ForConditionalGeneration, Emu3Processor
 
 from generation.engines.base import CancelToken, Engine
-from generation.engines.client import RoomClient
-from generation.engines.codes import unpack_codes
 from generation.engines.emu3 import Emu3Engine
 from generation.engines.emu3_decoder import Emu3Decoder
 from generation.engines.emu3_loop import Sampling, choose
@@ -26,8 +22,8 @@ from generation.engines.fragments import Fragment, Kind, Note, Pixels, Step, Wor
 from generation.engines.inspect_emu3 import SHAPES
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.multimodal import MultimodalEngine
-from generation.engines.params import QUESTION, CheckpointSpec, GenerationParams
-from tests.generation.engines import rooms, tiny_emu3
+from generation.engines.params import QUESTION, GenerationParams
+from tests.generation.engines import tiny_emu3
 from tests.generation.engines.drawing import change, finals, loaded, pictures, png, poison, same
 from tests.generation.engines.record import drawn
 
@@ -395,21 +391,3 @@ def test_nothing_is_left_after_unload(folder: Path) -> None:
     del inner
     device.purge()
     assert network() is None and engine.size_bytes() == 0
-
-
-@pytest.fixture(scope="module")
-def room() -> Iterator[RoomClient]:
-    with closing(RoomClient(rooms.SETTINGS)) as client:
-        yield client
-
-
-@pytest.mark.processes
-def test_a_room_draws_describes_and_draws_again(room: RoomClient, folder: Path) -> None:
-    spec = CheckpointSpec("tiny-emu3", str(folder), "multimodal")
-    found = rooms.draw(room, spec, GenerationParams("a cat", WIDE, HIGH, 7, count=2))
-    assert len(found.fragments) == 2 * ROWS and len(found.finals) == 2
-    first = found.finals[0]
-    again = rooms.draw(room, spec, GenerationParams("a cat", WIDE, HIGH, 7, codes=unpack_codes(first.codes))).finals
-    assert [final.data for final in again] == [first.data]
-    said = rooms.draw(room, spec, asking(first.data)).words
-    assert len(said) > 1 and [words.final for words in said] == [*[False] * (len(said) - 1), True]

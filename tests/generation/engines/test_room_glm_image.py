@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from generation.engines.client import RoomClient
 from generation.engines.errors import CanceledError
 from generation.engines.fragments import LOADED, PURGED
+from generation.engines.limits import Limits
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import EncodedFragment
 from tests.generation.engines.drawing import png
@@ -22,7 +24,8 @@ PICTURE = png(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.ui
 
 @pytest.fixture(scope="module")
 def room() -> Iterator[RoomClient]:
-    with RoomClient(SETTINGS) as client:
+    """With a place for one checkpoint on the device."""
+    with RoomClient(replace(SETTINGS, limits=Limits(most=1))) as client:
         yield client
 
 
@@ -45,7 +48,9 @@ def test_it_draws_edits_and_gives_way(room: RoomClient, spec: CheckpointSpec, mo
     assert edited[0].figures[0].precision == "fp32"
 
     other = draw(room, CheckpointSpec("tiny-mosaic", str(mosaic_folder), "multimodal"), wish())
-    assert PURGED in [note.kind for note in other.notes] and len(other.finals) == 1
+    [purge] = [note for note in other.notes if note.kind == PURGED]
+    assert purge.message == "Laid aside tiny-glm-image: tiny-mosaic is asked for"
+    assert len(other.finals) == 1
 
 
 def test_a_cancel_is_heard_between_two_codes(room: RoomClient, spec: CheckpointSpec) -> None:

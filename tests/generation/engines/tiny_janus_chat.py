@@ -124,7 +124,13 @@ def _network(words: int, positions: int) -> JanusForConditionalGeneration:
         guidance_scale=2.0,
         generation_kwargs={"boi_token_id": SPECIAL.index("<begin_of_image>")},
     )
-    with torch.no_grad():  # a fresh network hardly heeds its picture, and says one word for ever
+    _open_eyes(network)
+    return network
+
+
+def _open_eyes(network: JanusForConditionalGeneration) -> None:
+    """A fresh network hardly heeds its picture, and says one word for ever."""
+    with torch.no_grad():
         network.model.generation_head.vision_head.weight.normal_(std=2.0)
         for part in (network.model.aligner, network.model.language_model.layers):
             for weight in part.parameters():
@@ -134,4 +140,3 @@ def _network(words: int, positions: int) -> JanusForConditionalGeneration:
         torch.manual_seed(3)  # answers of several lengths, most of them ended by </s>
         network.lm_head.weight.normal_(std=2.0)
         network.lm_head.weight[2] *= 2.5
-    return network
