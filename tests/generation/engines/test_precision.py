@@ -18,6 +18,7 @@ from generation.engines.base import CancelToken
 from generation.engines.device import Device
 from generation.engines.errors import BlankPictureError, InvalidNumbersError
 from generation.engines.fragments import Fragment, Kind, Note
+from generation.engines.janus_core import JanusCore
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.precision import RUNGS, attention_in, wider
@@ -169,11 +170,24 @@ def test_a_decoder_that_overflows_in_half_precision_is_widened_alone(memory: Mem
     assert notes_and_final(attempts(memory, folder, "diffusion", "bf16"))[0] == [], "bf16 has the range"
 
 
-def test_logits_that_fail_are_widened(memory: MemoryManager, mosaic_folder: Path, janus_folder: Path) -> None:
-    with spoiled("JanusVQVAEHead", {torch.bfloat16}):
-        for folder, size in ((mosaic_folder, 32), (janus_folder, 16)):
-            tries = attempts(memory, folder, "multimodal", "bf16", width=size, height=size)
-            assert notes_and_final(tries)[0] == ["fp32"]
+@pytest.mark.parametrize("place", ["score_codes", "read", "step"])
+def test_logits_that_fail_are_widened(
+    place: str, memory: MemoryManager, mosaic_folder: Path, janus_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the head that scores codes, or what the language model thinks of the words or of a code."""
+    calculate = getattr(JanusCore, place)
+
+    def spoil(self: JanusCore, *given: Any) -> torch.Tensor:
+        found: torch.Tensor = calculate(self, *given)
+        if found.dtype is torch.bfloat16:
+            found.view(-1)[0] = torch.nan
+        return found
+
+    monkeypatch.setattr(JanusCore, place, spoil)
+    for folder, size in ((mosaic_folder, 32), (janus_folder, 16)):
+        tries = attempts(memory, folder, "multimodal", "bf16", width=size, height=size)
+        rungs, final = notes_and_final(tries)
+        assert (rungs, final.precision) == (["fp32"], "fp32")
 
 
 def test_wide_attention_in_a_transformer(memory: MemoryManager, mosaic_folder: Path) -> None:
