@@ -16,6 +16,9 @@ WORDS = {
     ("device.resume", "device"): "Let a device draw again",
     ("device.unload", "device"): "Unloaded the checkpoints of a device",
     ("device.restart", "device"): "Restarted the engine room of a device",
+    ("device.limits", "device"): "Changed what a device may use of memory",
+    ("checkpoint.keep_warm", "checkpoint"): "Kept a checkpoint warm, or let it go",
+    ("checkpoint.precision", "checkpoint"): "Chose the numbers of a checkpoint",
 }
 
 

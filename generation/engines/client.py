@@ -51,7 +51,7 @@ class RoomBusyError(EngineError):
 class RoomSettings:
     """How a room is run. A wish is stalled after `stall_seconds` without progress, `load_seconds` while it loads.
 
-    After `recycle_after` wishes it is due for a new process; 0 is never.
+    After `recycle_after` wishes it is due for a new process, or when it has grown by `creep_limit` bytes; 0 is never.
     """
 
     device: str = "auto"
@@ -62,6 +62,7 @@ class RoomSettings:
     log_level: str = "INFO"
     limits: Limits = NO_LIMITS
     recycle_after: int = 0
+    creep_limit: int = CREEP_LIMIT
 
 
 class _Patience:
@@ -191,7 +192,7 @@ class RoomClient:
         ledger = status.ledger if status is not None else {}
         creep, wishes = int(ledger.get("creep", 0)), int(ledger.get("wishes", 0))
         reason = ""
-        if creep > CREEP_LIMIT:
+        if 0 < self.settings.creep_limit < creep:
             reason = f"its memory had grown by {creep // MEGABYTE} MB"
         elif 0 < self.settings.recycle_after <= wishes:
             reason = f"it had drawn {wishes} times"

@@ -27,6 +27,10 @@ class Checkpoint(UuidModel):
     sha256 = models.CharField(max_length=64, blank=True, help_text="of all its files, checked when it is loaded")
     manifest = models.TextField(blank=True, editable=False, help_text="sha256 of each file, one a line")
     precision = models.CharField(max_length=8, choices=Precision.choices, default=Precision.AUTO)
+    keep_warm = models.BooleanField(default=False, help_text="loaded while nobody draws, never let go for being idle")
+    footprint = models.JSONField(
+        default=dict, blank=True, help_text="as engines.footprint.Footprint: memory, foretold and learnt"
+    )
     licence = models.CharField(max_length=120, blank=True, help_text="as its folder states it")
     capabilities = models.JSONField(default=list)
     sizes = models.JSONField(default=list, help_text="[[width, height], ...] that it can draw")
@@ -52,6 +56,8 @@ class Checkpoint(UuidModel):
             precision=self.precision,
             sha256=self.sha256,
             manifest=self.manifest,
+            keep_warm=self.keep_warm,
+            footprint=self.footprint,
         )
 
     def size_labels(self) -> list[str]:

@@ -6,6 +6,10 @@ from accounts.models import User
 from core.models import UuidModel
 
 
+def _limit(label: str, meaning: str) -> "models.PositiveIntegerField[int | None, int | None]":
+    return models.PositiveIntegerField(label, null=True, blank=True, help_text=meaning)
+
+
 class Device(UuidModel):
     """One GPU, Metal device or CPU. Written by the heartbeat of its worker every few seconds."""
 
@@ -20,6 +24,29 @@ class Device(UuidModel):
     memory_total = models.BigIntegerField(default=0)
     drawing = models.UUIDField(null=True, blank=True, help_text="the request it draws")
     last_error = models.CharField(max_length=500, blank=True)
+    ledger = models.JSONField(default=dict, blank=True, help_text="as engines.ledger.Ledger, when a room last told it")
+
+    recycles = models.PositiveIntegerField(default=0, help_text="how often its engine room was replaced on purpose")
+    recycled_at = models.DateTimeField(null=True, blank=True)
+    recycle_reason = models.CharField(max_length=200, blank=True)
+
+    # What an operator chose instead of the setting of the same name; empty leaves the setting.
+    memory_budget_mb = _limit("Memory budget (MB)", "what checkpoints and drawing may hold; 0 is measured")
+    memory_reserve_mb = _limit("Memory reserve (MB)", "what always stays free; 0 is an eighth, at most 2147 MB")
+    warm_budget_mb = _limit("Warm budget (MB)", "for checkpoints that wait in host memory; 0 is measured")
+    most_loaded = _limit("Most checkpoints at once", "on the device; 0 is as many as fit")
+    idle_minutes = _limit("Idle minutes", "after which a checkpoint is laid aside, twice that: forgotten; 0 is never")
+    recycle_after = _limit("Recycle after requests", "0 is never")
+    creep_limit_mb = _limit("Creep limit (MB)", "growth after which the engine room is replaced; 0 is never")
+    LIMITS = (
+        "memory_budget_mb",
+        "memory_reserve_mb",
+        "warm_budget_mb",
+        "most_loaded",
+        "idle_minutes",
+        "recycle_after",
+        "creep_limit_mb",
+    )
 
     class Meta:
         ordering = ("name",)

@@ -4,17 +4,16 @@ import functools
 import logging
 import os
 
-from django.conf import settings
-
 from generation import scheduler
-from generation.engines.client import RoomClient, RoomSettings
+from generation.engines.client import RoomClient
 from generation.engines.errors import CanceledError, EngineError
-from generation.models import DeviceCommand
 from generation.runner.drawing import Drawing
 from generation.runner.patience import patiently
 from generation.runner.pulse import Heartbeat, Pulse
+from generation.runner.room_settings import settings_of
+from generation.runner.upkeep import Upkeep
 from generation.services.announcements import places_announce, request_announce
-from generation.services.devices import commands_take, device_beat, device_ensure
+from generation.services.devices import device_beat, device_ensure
 from generation.services.leases import leases_reap
 from generation.services.requests import requests_refuse
 
@@ -29,15 +28,8 @@ class Worker:
     def __init__(self) -> None:
         self.device = device_ensure()
         self.pulse = PULSE
-        self.room = RoomClient(
-            RoomSettings(
-                device=settings.DEVICE,
-                threads=settings.THREADS,
-                stall_seconds=settings.STALL_SECONDS,
-                load_seconds=settings.LOAD_SECONDS,
-                log_level=settings.LOG_LEVEL,
-            )
-        )
+        self.room = RoomClient(settings_of(self.device))
+        self.upkeep = Upkeep(self.device, self.room)
         self._fresh = True
         self.pulse.touch()
         Heartbeat(self.device, self.pulse, self.room.status).start()
@@ -55,7 +47,7 @@ class Worker:
 
     def serve_one(self) -> bool:
         """Draw the next request; false when nobody waits (or the device is paused)."""
-        self._obey()
+        self.upkeep.between()
         self._reap()
         patiently(requests_refuse, touch=self.pulse.touch)
         request = patiently(lambda: scheduler.claim_next(self.device, self.resident), touch=self.pulse.touch)
@@ -88,14 +80,6 @@ class Worker:
         dead = self.device if self._fresh else None
         patiently(lambda: leases_reap(dead=dead), touch=self.pulse.touch)
         self._fresh = False
-
-    def _obey(self) -> None:
-        for kind in commands_take(device=self.device):
-            logger.info("An operator asks for %s", kind)
-            try:
-                self.room.unload() if kind == DeviceCommand.Kind.UNLOAD else self.room.close()
-            except EngineError as error:
-                logger.warning("The engine room did not %s: %s", kind, error.message)
 
 
 @functools.cache

@@ -1,5 +1,9 @@
 """Devices: the heartbeat of their worker, and what operators ask of them."""
 
+import logging
+from collections.abc import Mapping
+
+from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import User
@@ -7,6 +11,8 @@ from accounts.services import audit_record
 from generation.engines.protocol import RoomStatus
 from generation.models import Device, DeviceCommand
 from generation.services.bell import ring
+
+logger = logging.getLogger(__name__)
 
 NAME = "main"
 
@@ -29,7 +35,7 @@ def device_beat(
         "drawing": drawing,
     }
     if status is not None:
-        values |= {"kind": status.device[:10], "memory_total": status.memory_total}
+        values |= {"kind": status.device[:10], "memory_total": status.memory_total, "ledger": status.ledger}
     if error is not None:
         values["last_error"] = error[:500]
     Device.objects.filter(pk=device.pk).update(**values)
@@ -40,6 +46,27 @@ def devices_silence() -> None:
     Device.objects.update(
         heartbeat_at=None, worker_pid=None, room_pid=None, resident=[], memory_used=0, drawing=None
     )  # fmt: skip
+
+
+def device_recycled(*, device: Device, reason: str) -> None:
+    """Its engine room was replaced on purpose."""
+    logger.info("The engine room is replaced: %s", reason)
+    Device.objects.filter(pk=device.pk).update(
+        recycles=F("recycles") + 1, recycled_at=timezone.now(), recycle_reason=reason[:200]
+    )
+
+
+def device_set_limits(*, device: Device, limits: Mapping[str, int | None], user: User) -> None:
+    """What its room may use, None for the setting. The worker follows between two requests."""
+    unknown = limits.keys() - set(Device.LIMITS)
+    if unknown:
+        raise ValueError(f"No limits of a device: {', '.join(sorted(unknown))}.")
+    Device.objects.filter(pk=device.pk).update(**limits)
+    detail = ", ".join(f"{name} {'as set' if value is None else value}" for name, value in limits.items())
+    audit_record(
+        actor=user, owner=None, verb="device.limits", target_kind="device", target_id=device.pk, detail=detail[:200]
+    )
+    ring()
 
 
 def device_pause(*, device: Device, user: User) -> None:

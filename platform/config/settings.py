@@ -32,6 +32,14 @@ THREADS = env_int("TESSERA_THREADS", 0, least=0, most=512)
 LEASE_SECONDS = env_int("TESSERA_LEASE_SECONDS", 45, least=5, most=3600)
 STALL_SECONDS = env_int("TESSERA_STALL_SECONDS", 120, least=5, most=3600)
 LOAD_SECONDS = env_int("TESSERA_LOAD_SECONDS", 600, least=10, most=7200)
+# Memory of the room, in megabytes (1,000,000 bytes); 0 is measured, or never. A device's row in the admin may differ.
+MEMORY_BUDGET_MB = env_int("TESSERA_MEMORY_BUDGET_MB", 0, least=0, most=10_000_000)
+MEMORY_RESERVE_MB = env_int("TESSERA_MEMORY_RESERVE_MB", 0, least=0, most=10_000_000)
+WARM_BUDGET_MB = env_int("TESSERA_WARM_BUDGET_MB", 0, least=0, most=10_000_000)
+MOST_LOADED = env_int("TESSERA_MOST_LOADED", 0, least=0, most=1000)
+IDLE_MINUTES = env_int("TESSERA_IDLE_MINUTES", 60, least=0, most=100_000)
+RECYCLE_AFTER = env_int("TESSERA_RECYCLE_AFTER", 0, least=0, most=1_000_000)
+CREEP_LIMIT_MB = env_int("TESSERA_CREEP_LIMIT_MB", 1000, least=0, most=10_000_000)
 MAX_QUEUED = env_int("TESSERA_MAX_QUEUED", 20, least=1, most=10000)
 MAX_ATTEMPTS = 2
 HEARTBEAT_SECONDS = 3

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -21,6 +20,7 @@ from generation.engines.fragments import Kind, Note, Step, Words
 from generation.engines.protocol import EncodedFragment, Figures
 from generation.engines.provenance import png_with_recipe
 from generation.management.wish import WRONG_WISH, CommandWish, read_wish
+from generation.runner.room_settings import settings_of
 
 FAILED = 1
 INTERRUPTED = 130  # as a shell reports Ctrl-C
@@ -165,14 +165,7 @@ class Artist:
 
 def room_settings(verbosity: int) -> RoomSettings:
     """As the portal's own; its log is shown only to those who ask with --verbosity 2."""
-    return RoomSettings(
-        device=settings.DEVICE,
-        threads=settings.THREADS,
-        stall_seconds=settings.STALL_SECONDS,
-        load_seconds=settings.LOAD_SECONDS,
-        cancel_seconds=CANCEL_SECONDS,
-        log_level="INFO" if verbosity > 1 else "CRITICAL",
-    )
+    return settings_of(cancel_seconds=CANCEL_SECONDS, log_level="INFO" if verbosity > 1 else "CRITICAL")
 
 
 def sentence(report: dict[str, Any]) -> str:

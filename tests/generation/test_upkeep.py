@@ -1,0 +1,123 @@
+"""What is done for a real engine room between two requests: operators obeyed, limits followed, a fresh one in time."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from accounts.models import AuditEvent, User
+from generation.engines.client import RoomClient
+from generation.engines.limits import MEBIBYTE
+from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.models import Device
+from generation.runner import upkeep
+from generation.runner.room_settings import settings_of
+from generation.runner.upkeep import Upkeep
+from generation.services.devices import command_request, device_ensure, device_set_limits
+from generation.services.limits import limits_of
+from tests.generation.engines.tiny import save_mosaic
+
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def device(db: None, settings: Any) -> Device:
+    """Small and plain, whatever this machine has."""
+    settings.DEVICE, settings.THREADS = "cpu", 1
+    return device_ensure()
+
+
+@pytest.fixture
+def room(device: Device) -> Iterator[RoomClient]:
+    """Open."""
+    with RoomClient(settings_of(device)) as opened:
+        opened.start()
+        yield opened
+
+
+def draw(room: RoomClient, folder: Path) -> None:
+    """One picture."""
+    spec = CheckpointSpec("mosaic", str(folder), "multimodal")
+    assert list(room.generate(spec, GenerationParams("a cat", 32, 32, 7)))
+
+
+def test_a_row_goes_before_the_settings(device: Device, olga: User, settings: Any) -> None:
+    settings.MEMORY_BUDGET_MB, settings.IDLE_MINUTES = 4000, 5
+    assert (limits_of(device).budget, limits_of(device).idle_seconds) == (4_000_000_000, 300.0)
+    device_set_limits(device=device, limits={"memory_budget_mb": 100, "idle_minutes": 0}, user=olga)
+    device.refresh_from_db()
+    assert (limits_of(device).budget, limits_of(device).idle_seconds) == (100_000_000, 0.0)
+    assert limits_of().budget == 4_000_000_000
+    line = AuditEvent.objects.get(verb="device.limits")
+    assert (line.actor, line.detail) == (olga, "memory_budget_mb 100, idle_minutes 0")
+    with pytest.raises(ValueError, match="paused"):
+        device_set_limits(device=device, limits={"paused": 1}, user=olga)
+
+
+def test_changed_limits_are_followed_by_a_fresh_room(device: Device, room: RoomClient, olga: User) -> None:
+    keeper, before = Upkeep(device, room), room.start().pid
+    keeper.between()
+    assert room.start().pid == before, "nothing was due"
+    device_set_limits(device=device, limits={"recycle_after": 50}, user=olga)
+    keeper.between()
+    assert (room.start().pid, room.settings.recycle_after) == (before, 50), "that needs no new room"
+    device_set_limits(device=device, limits={"memory_budget_mb": 900, "most_loaded": 1}, user=olga)
+    keeper.between()
+    assert room.status() is None
+    fresh = room.start()
+    assert fresh.pid != before
+    assert fresh.ledger["budget"] == 900_000_000
+    device.refresh_from_db()
+    assert (device.recycles, device.recycle_reason) == (1, upkeep.CHANGED)
+    assert device.recycled_at is not None
+
+
+def test_a_room_that_drew_often_enough_is_replaced(
+    device: Device, room: RoomClient, tmp_path: Path, settings: Any
+) -> None:
+    keeper, before = Upkeep(device, room), room.start().pid
+    settings.RECYCLE_AFTER = 2
+    for _ in range(2):
+        keeper.between()
+        assert room.start().pid == before
+        draw(room, save_mosaic(tmp_path / "mosaic"))
+    keeper.between()
+    assert room.status() is None
+    device.refresh_from_db()
+    assert (device.recycles, device.recycle_reason) == (1, "it had drawn 2 times")
+
+
+def test_a_room_that_grew_is_replaced(device: Device, room: RoomClient, settings: Any) -> None:
+    settings.CREEP_LIMIT_MB = 50
+    keeper, status = Upkeep(device, room), room.start()
+    grown = replace(status, ledger={**status.ledger, "creep": 80 * MEBIBYTE})
+    room.status = lambda: grown  # type: ignore[method-assign]
+    keeper.between()
+    device.refresh_from_db()
+    assert device.recycle_reason == "its memory had grown by 80 MB"
+
+
+def test_an_operators_restart_counts_and_is_done_once(device: Device, room: RoomClient, olga: User) -> None:
+    keeper, before = Upkeep(device, room), room.start().pid
+    command_request(device=device, kind="restart", user=olga)
+    for _ in range(2):
+        keeper.between()
+        assert room.start().pid != before
+    device.refresh_from_db()
+    assert (device.recycles, device.recycle_reason) == (1, upkeep.ASKED)
+
+
+def test_a_database_that_does_not_answer_puts_it_off(
+    device: Device, room: RoomClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(**changes: Any) -> list[str]:
+        raise OperationalError("database is locked")
+
+    before = room.start().pid
+    with monkeypatch.context() as patch:
+        patch.setattr(upkeep, "commands_take", locked)
+        Upkeep(device, room).between()
+    assert room.start().pid == before
