@@ -11,8 +11,12 @@ class GenerationConfig(AppConfig):
 
     def ready(self) -> None:
         """Imports here, since models are not loaded before."""
+        from django.core.checks import register
+
         from core.health import register_probe
-        from generation import probes, sessions
+        from generation import checks, probes, sessions
+
+        register(checks.signing)
 
         register_probe("database", probes.database)
         register_probe("worker", probes.worker)

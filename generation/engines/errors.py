@@ -84,6 +84,12 @@ class RoomStalledError(RoomError):
     code = "room_stalled"
 
 
+class SigningError(EngineError):
+    """A picture cannot be signed: something is wrong with the certificate, its key, or the library refused."""
+
+    code = "cannot_sign"
+
+
 class CanceledError(EngineError):
     """The request was canceled while it was drawn."""
 

@@ -77,6 +77,20 @@ def env_folder(name: str, default: Path) -> Path:
     return path
 
 
+def env_file(name: str) -> Path | None:
+    """A path of a file that may come later; a relative one starts at the current folder."""
+    value = env_str(name)
+    if not value:
+        return None
+    try:
+        path = Path(value).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ImproperlyConfigured(f"{name} is {value!r}: {error}") from error
+    if path.is_dir():
+        raise ImproperlyConfigured(f"{name} is {value!r}, which is a folder; use a file.")
+    return path
+
+
 def _make_private(name: str, path: Path) -> None:
     # Prompts and password hashes lie in there, and other people may have accounts on this machine.
     found = path.stat()

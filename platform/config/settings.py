@@ -6,7 +6,17 @@ from pathlib import Path
 from csp.constants import NONCE, NONE, SELF
 from django.templatetags.static import static
 
-from config.env import env_bool, env_choice, env_folder, env_hosts, env_int, env_origins, env_str, env_time_zone
+from config.env import (
+    env_bool,
+    env_choice,
+    env_file,
+    env_folder,
+    env_hosts,
+    env_int,
+    env_origins,
+    env_str,
+    env_time_zone,
+)
 from config.logs import calm_down, is_no_probe
 from config.secret import secret_key
 from generation.engines.params import PROMPT_LIMIT
@@ -50,6 +60,9 @@ TRASH_DAYS = env_int("TESSERA_TRASH_DAYS", 30, least=1, most=3650)
 UPLOAD_MAX_BYTES = env_int("TESSERA_UPLOAD_MAX_MB", 20, least=1, most=500) * 1024 * 1024
 UPLOAD_MAX_PIXELS = env_int("TESSERA_UPLOAD_MAX_MEGAPIXELS", 40, least=1, most=400) * 1_000_000
 PROMPT_MAX_LENGTH = PROMPT_LIMIT
+# With either of them every download is signed, or is not handed out.
+C2PA_CERTIFICATE = env_file("TESSERA_C2PA_CERTIFICATE")
+C2PA_KEY = env_file("TESSERA_C2PA_KEY")
 
 INSTALLED_APPS = [
     "daphne",

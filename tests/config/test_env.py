@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import env_folder, env_hosts, env_int, env_origins, env_str
+from config.env import env_file, env_folder, env_hosts, env_int, env_origins, env_str
 from config.secret import secret_key
 from tests.disk import fill, small_disk
 
@@ -41,6 +41,8 @@ def hosts() -> object:
         (lambda: env_folder(NAME, Path()), "/dev/null"),
         (lambda: env_folder(NAME, Path()), "/dev/null/x"),
         (lambda: env_folder(NAME, Path()), "/tmp"),  # noqa: S108 shared by everybody
+        (lambda: env_file(NAME), "/tmp"),  # noqa: S108 a folder
+        (lambda: env_file(NAME), "~nobodyhere/x"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(
@@ -72,6 +74,16 @@ def test_the_address_it_listens_on_is_a_name_of_its_own(monkeypatch: pytest.Monk
         assert env_hosts(NAME, everywhere) == own
     monkeypatch.setenv(NAME, "studio.example.org, .example.net,[::1],*")
     assert env_hosts(NAME, "192.168.1.5") == ["studio.example.org", ".example.net", "[::1]", "*"]
+
+
+def test_a_file_may_come_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(NAME, raising=False)
+    assert env_file(NAME) is None
+    monkeypatch.setenv(NAME, str(tmp_path / "c2pa" / ".." / "key.pem"))
+    assert env_file(NAME) == tmp_path.resolve() / "key.pem"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(NAME, "key.pem")
+    assert env_file(NAME) == Path.cwd() / "key.pem"
 
 
 def test_a_folder_is_made_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,17 +3,24 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
+from generation.engines.manifest import VERSION
 from generation.engines.params import PROMPT_LIMIT
 from tests.portal import ROOT
 
 
 def test_pages_and_engines_have_one_limit_of_words() -> None:
     assert settings.PROMPT_MAX_LENGTH == PROMPT_LIMIT
+
+
+def test_a_signed_picture_names_the_version_that_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == VERSION
 
 
 @pytest.mark.parametrize("most", ["1", "20", "500"])
