@@ -32,6 +32,11 @@ def recipe_leaves(*, image: Image, user: User, wanted: bool | None = None) -> bo
     return image.owner.recipes_travel
 
 
+def silent_name(image: Image) -> str:
+    """A file name that tells nothing of the prompt."""
+    return f"picture-{image.pk.hex[:8]}.png"
+
+
 def picture_outgoing(*, image: Image, with_recipe: bool) -> Outgoing:
     """The kept picture, dressed anew without a look at its pixels. Raises OSError when it is gone or damaged."""
     path = storage.picture_path(image)

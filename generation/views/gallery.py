@@ -24,6 +24,7 @@ from generation.models.image import ImageQuerySet
 from generation.services import trash as trash_service
 from generation.services.checkpoints import checkpoint_that_describes
 from generation.services.downloads import recipe_leaves
+from generation.services.signing import signing_wanted
 from generation.views import PersonRequest
 
 PAGE_SIZE = 48
@@ -119,6 +120,7 @@ def detail(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
         "description": _description(image, request.user),
         "recipe_leaves": recipe_leaves(image=image, user=request.user),
         "recipe_choice": recipe_leaves(image=image, user=request.user, wanted=True),
+        "signed": signing_wanted(),
     }
     return render(request, "generation/image_detail.html", context)
 

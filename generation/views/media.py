@@ -4,6 +4,7 @@ Never a FileResponse: under ASGI it reads the whole file into memory first.
 """
 
 import asyncio
+import logging
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -19,10 +20,13 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_safe
 
 from generation import storage
+from generation.engines.errors import SigningError
 from generation.models import Image
-from generation.services.downloads import Outgoing, file_outgoing, picture_outgoing, recipe_leaves
+from generation.services.downloads import Outgoing, file_outgoing, picture_outgoing, recipe_leaves, silent_name
+from generation.services.signing import picture_signed, signing_wanted
 from generation.views import PersonRequest
 
+logger = logging.getLogger(__name__)
 CHUNK = 256 * 1024
 # A browser keeps it but asks each time: somebody else may sit there now, or may no longer be let in.
 CACHE_CONTROL = "private, no-cache"
@@ -33,7 +37,7 @@ ARTICLES = re.compile(r"\b(?:an?|the)\b", re.IGNORECASE)
 @require_safe
 @login_required
 def picture(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
-    """The full picture, for pages. It can be saved from there, so it carries no more than a download would."""
+    """The full picture, for pages, not signed. It can be saved from there, so it carries no more than a download."""
     image = _image(request, pk)
     return _dressed(request, image, with_recipe=recipe_leaves(image=image, user=request.user))
 
@@ -49,11 +53,12 @@ def thumb(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
 @require_safe
 @login_required
 def download(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
-    """The PNG under a name of its own; ?recipe=0 or 1 says whether the recipe shall be inside."""
+    """The PNG under a name of its own, signed where that is set; ?recipe=0 or 1 says whether the recipe is inside."""
     image = _image(request, pk)
     wanted = RECIPE_WANTED.get(request.GET.get("recipe", ""))
     with_recipe = recipe_leaves(image=image, user=request.user, wanted=wanted)
-    response = _dressed(request, image, with_recipe=with_recipe)
+    take = _signed if signing_wanted() else _dressed
+    response = take(request, image, with_recipe=with_recipe)
     if response.status_code == 200:
         name = download_name(image, with_recipe=with_recipe)
         response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
@@ -66,7 +71,7 @@ def download_name(image: Image, *, with_recipe: bool = True) -> str:
     Without the recipe the name is silent too.
     """
     if not with_recipe:
-        return f"picture-{image.pk.hex[:8]}.png"
+        return silent_name(image)
     slug = slugify(ARTICLES.sub(" ", image.prompt), allow_unicode=True)
     if len(slug) > 48:
         slug = slug[:48].rsplit("-", 1)[0] if "-" in slug[:48] else slug[:48]
@@ -86,6 +91,18 @@ def _dressed(request: PersonRequest, image: Image, *, with_recipe: bool) -> Http
     return _answer(request, partial(picture_outgoing, image=image, with_recipe=with_recipe), "image/png", etag)
 
 
+def _signed(request: PersonRequest, image: Image, *, with_recipe: bool) -> HttpResponseBase:
+    """Signed anew each time, so no two answers are the same bytes and none has an ETag."""
+    try:
+        going = picture_signed(image=image, user=request.user, with_recipe=with_recipe)
+    except SigningError as error:
+        logger.error("Picture %s was not handed out, because it could not be signed. %s", image.pk, error)
+        return _refused(request, "generation/image_unsigned.html", 503)
+    except OSError:
+        return _gone(request)
+    return _streamed(request, going, "image/png", "no-store")
+
+
 def serve(request: PersonRequest, path: Path, content_type: str, *, etag: str) -> HttpResponseBase:
     """A private file of our own encoder. Whoever calls has asked whose it is."""
     return _answer(request, partial(file_outgoing, path), content_type, etag)
@@ -97,16 +114,32 @@ def _answer(request: PersonRequest, outgoing: Callable[[], Outgoing], content_ty
         try:
             going = outgoing()
         except OSError:
-            # Gone from disk (or unreadable): a page for people, and nothing that a browser may keep.
-            gone = render(request, "generation/image_missing.html", status=410)
-            gone.headers["Cache-Control"] = "no-store"
-            return gone
-        response = HttpResponse() if request.method == "HEAD" else StreamingHttpResponse(_chunks(going))
-        response.headers["Content-Length"] = str(going.size)
-        response.headers["Content-Type"] = content_type
+            return _gone(request)
+        response = _streamed(request, going, content_type, CACHE_CONTROL)
     response.headers["ETag"] = f'"{etag}"'
     response.headers["Cache-Control"] = CACHE_CONTROL
     response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _streamed(request: PersonRequest, going: Outgoing, content_type: str, cache_control: str) -> HttpResponseBase:
+    response = HttpResponse() if request.method == "HEAD" else StreamingHttpResponse(_chunks(going))
+    response.headers["Content-Length"] = str(going.size)
+    response.headers["Content-Type"] = content_type
+    response.headers["Cache-Control"] = cache_control
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _gone(request: PersonRequest) -> HttpResponseBase:
+    """Gone from disk, or unreadable."""
+    return _refused(request, "generation/image_missing.html", 410)
+
+
+def _refused(request: PersonRequest, template: str, status: int) -> HttpResponseBase:
+    """A page for people, and nothing that a browser may keep."""
+    response = render(request, template, status=status)
+    response.headers["Cache-Control"] = "no-store"
     return response
 
 
