@@ -33,20 +33,23 @@ def own_settings(
 ) -> tuple[Sizes, dict[str, float]]:
     """What the folder's tessera.json says goes before what was concluded."""
     file = folder / OWN_FILE
-    if not file.is_file():
-        return sizes, defaults
-    own = Settings(file)
+    return settings_in(file, family, sizes, defaults, multiple) if file.is_file() else (sizes, defaults)
+
+
+def settings_in(
+    file: Path, family: Family, sizes: Sizes, defaults: dict[str, float], multiple: int = EDGE_STEP
+) -> tuple[Sizes, dict[str, float]]:
+    """As `own_settings`, from this file."""
+    own, shown = Settings(file), f"{file.parent.name}/{file.name}"
     if family != "multimodal" and own.items("capabilities"):
         raise CheckpointError(
-            f"{folder.name}/{OWN_FILE} lists capabilities, which are known already for {family} checkpoints.",
+            f"{shown} lists capabilities, which are known already for {family} checkpoints.",
             hint="Leave them out.",
         )
     given = own.section("defaults")
     known = [name for name in used_by(family, defaults) if name in LIMITS]
     if unknown := sorted(given.values.keys() - set(known)):
-        raise CheckpointError(
-            f"{folder.name}/{OWN_FILE} sets {unknown[0]}; known are {', '.join(known)}.", hint="Leave it out."
-        )
+        raise CheckpointError(f"{shown} sets {unknown[0]}; known are {', '.join(known)}.", hint="Leave it out.")
     steps = given.whole("steps")
     found = {name: value for name in known if name != "steps" and (value := given.number(name)) is not None}
     found |= {} if steps is None else {"steps": steps}

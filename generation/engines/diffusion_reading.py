@@ -1,4 +1,4 @@
-"""A folder of diffusers to a pipeline in host memory: part by part, so that a part with missing weights is refused."""
+"""A checkpoint of diffusers to a pipeline in host memory: so that a part with missing weights is refused."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -14,13 +14,23 @@ from generation.engines.loading import dtype_to_read, quiet, require_complete
 from generation.engines.params import CheckpointSpec
 from generation.engines.precision import Numbers
 from generation.engines.reading import read_json
+from generation.engines.single_file import read_single_file
 
 
 def read_pipeline(spec: CheckpointSpec, numbers: Numbers, facts: CheckpointFacts) -> Any:
     """The pipeline, in host memory still; only classes that inspection allows come this far."""
     quiet(diffusers)
     quiet(transformers)
-    folder = Path(spec.path)
+    place = Path(spec.path)
+    pipeline = read_single_file(place, numbers) if place.is_file() else _read_folder(place, numbers, facts)
+    if hasattr(pipeline, "resolutions"):
+        pipeline.resolutions = list(facts.sizes)  # the only sizes it draws
+    pipeline.set_progress_bar_config(disable=True)
+    bridge(pipeline, numbers)
+    return pipeline
+
+
+def _read_folder(folder: Path, numbers: Numbers, facts: CheckpointFacts) -> Any:
     entries = read_json(folder / "model_index.json")
     left_out = {part: None for part, entry in entries.items() if entry == [None, None]}
     networks = {
@@ -32,10 +42,6 @@ def read_pipeline(spec: CheckpointSpec, numbers: Numbers, facts: CheckpointFacts
         folder, local_files_only=True, **left_out, **networks, **{**readers, **late}
     )
     pipeline.register_modules(**{part: readers[part] for part in late})  # from_pretrained insists on the named class
-    if hasattr(pipeline, "resolutions"):
-        pipeline.resolutions = list(facts.sizes)  # the only sizes it draws
-    pipeline.set_progress_bar_config(disable=True)
-    bridge(pipeline, numbers)
     return pipeline
 
 

@@ -2,7 +2,8 @@
 
 The sums are written as `sha256sum` writes them, one line a file, sorted by name; the sum of those lines stands for the
 whole. So anyone can make them again: in the folder, `find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n'
-sha256sum | tee /dev/stderr | sha256sum`. A checkpoint of one file has the sum of that file.
+sha256sum | tee /dev/stderr | sha256sum`. A checkpoint of one file has the sum of that file; where something beside it
+belongs to it, that of the lines of all these files.
 
 What is checked when it is loaded is read again by the libraries: who can write to the folder at that very moment can
 still deceive. Let only operators write there.
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from generation.engines.checkpoint_files import files_of
+from generation.engines.companions import files_with
 from generation.engines.errors import CheckpointError
 from generation.engines.params import CheckpointSpec
 from generation.engines.reading import reading
@@ -50,12 +52,13 @@ class Sums:
         """
         place = Path(path)
         with reading(place.name):
-            if place.is_file():
-                sha256 = self._sum(place, _Progress(place.stat().st_size, tell))
-                return Fingerprint(sha256, f"{sha256}  {place.name}\n")
-            files = files_of(place)
+            files = files_with(place) if place.is_file() else files_of(place)
+            root = place.parent if place.is_file() else place
             progress = _Progress(sum(file.stat().st_size for file in files), tell)
-            names = sorted((file.relative_to(place).as_posix().encode(), file) for file in files)
+            if files == [place]:
+                sha256 = self._sum(place, progress)
+                return Fingerprint(sha256, f"{sha256}  {place.name}\n")
+            names = sorted((file.relative_to(root).as_posix().encode(), file) for file in files)
             manifest = "".join(f"{self._sum(file, progress)}  {name.decode()}\n" for name, file in names)
         return Fingerprint(hashlib.sha256(manifest.encode()).hexdigest(), manifest)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from generation.engines.checkpoint_facts import CheckpointFacts
+from generation.engines.inspect_single_file import weights_of_single
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.params import CheckpointSpec
 from generation.engines.plan import MEMORY_RUNGS, Plan
 from generation.engines.reading import Settings
-from generation.engines.weighing import bytes_as, largest_layer, weigh_types
+from generation.engines.weighing import bytes_as, largest_layer, largest_layer_of, types_of, weigh_types
 
 WIDE = 4  # bytes of a number of working memory, unless a plan says narrower
 WIDTH_OF = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -106,8 +107,13 @@ def predict(path: str | Path, facts: CheckpointFacts | None = None) -> Footprint
         parts = {part: dict(weigh_types(place)) for part, place in places.items()}
         decode, draw = _diffusion_work(folder)
         return Footprint(parts, max(map(largest_layer, places.values())), decode, draw, 0, tiles=True)
+    if facts.networks:
+        layout, weights = weights_of_single(folder)
+        parts = {part: dict(types_of(tensors)) for part, tensors in weights.items()}
+        decode, draw = _diffusion_work(layout.folder)
+        return Footprint(parts, max(map(largest_layer_of, weights.values())), decode, draw, 0, tiles=True)
     parts = {"network": dict(weigh_types(folder))}
-    decode, fixed = _multimodal_work(folder) if folder.is_dir() else (0.0, 0)
+    decode, fixed = _multimodal_work(folder)
     return Footprint(parts, largest_layer(folder), decode, 0.0, fixed)
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint folder is, and whether it may be loaded: from its config files and headers only. No torch.
+"""What a checkpoint (a folder or a file) is, and whether it may be loaded: from settings and headers only. No torch.
 
 Asked when a checkpoint is registered and again right before it is loaded, so that a folder that changed in between is
 a clear CheckpointError. A folder that could run code (pickles, Python files, `auto_map`) is refused here.
@@ -7,10 +7,11 @@ a clear CheckpointError. A folder that could run code (pickles, Python files, `a
 from pathlib import Path
 
 from generation.engines.checkpoint_facts import CheckpointFacts
-from generation.engines.checkpoint_files import files_of
+from generation.engines.checkpoint_files import WEIGHTS, files_of
 from generation.engines.errors import CheckpointError, InvalidParamsError
 from generation.engines.inspect_diffusion import inspect_diffusion
 from generation.engines.inspect_multimodal import inspect_multimodal
+from generation.engines.inspect_single_file import inspect_single_file
 from generation.engines.params import ABLE_TO, USED, GenerationParams
 from generation.engines.reading import reading
 from generation.engines.refusals import refuse_hostile
@@ -18,14 +19,17 @@ from generation.engines.schedulers import require_scheduler
 
 
 def inspect_checkpoint(path: str | Path) -> CheckpointFacts:
-    """Facts about the folder. Raises CheckpointError with the reason when it must not, or cannot, be loaded.
+    """Facts about the folder or file. Raises CheckpointError with the reason when it must not, or cannot, be loaded.
 
     Raises FilesUnavailableError when it is this machine that cannot read just now.
     """
     folder = Path(path)
-    with reading(f"The folder {folder}"):
+    with reading(str(folder)):
+        if folder.is_file():
+            return inspect_single_file(folder)
         if not folder.is_dir():
-            raise CheckpointError(f"There is no folder {folder}.", hint="Give the folder that holds the checkpoint.")
+            kind = "file" if folder.suffix == WEIGHTS else "folder"
+            raise CheckpointError(f"There is no {kind} {folder}.", hint=f"Give the {kind} that holds the checkpoint.")
         files = files_of(folder)
         refuse_hostile(folder, files)
         if (folder / "model_index.json").is_file():
@@ -34,7 +38,7 @@ def inspect_checkpoint(path: str | Path) -> CheckpointFacts:
             return inspect_multimodal(folder, files)
     raise CheckpointError(
         f"{folder.name} holds neither model_index.json nor config.json.",
-        hint="Give a folder as diffusers or transformers save it, not a single file.",
+        hint="Give a folder as diffusers or transformers save it, or a single .safetensors file.",
     )
 
 

@@ -1,7 +1,7 @@
 """What both families do around reading weights: keep the libraries quiet, and turn their failures into ours."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -50,12 +50,17 @@ def unusable(name: str) -> Iterator[None]:
 
 
 def dtype_to_read(place: Path, wanted: torch.dtype) -> torch.dtype:
-    """The numbers to read these weights in, when they shall be `wanted` in the end.
+    """As `narrower`, of the weights in this folder."""
+    return narrower(weigh_types(place), wanted)
+
+
+def narrower(types: Mapping[str, int], wanted: torch.dtype) -> torch.dtype:
+    """The numbers to read weights of these types in, when they shall be `wanted` in the end.
 
     Those of the files where they are narrower: the library then maps the files and copies nothing, and `Weights`
     widens what is needed, when it is needed.
     """
-    own = TYPES.get(usual_type(weigh_types(place)), wanted)
+    own = TYPES.get(usual_type(types), wanted)
     return own if own.itemsize < wanted.itemsize else wanted
 
 

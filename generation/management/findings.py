@@ -5,6 +5,7 @@ from typing import Any
 
 from generation.engines.checkpoint_facts import Sizes
 from generation.engines.checkpoint_files import files_of
+from generation.engines.companions import files_with
 from generation.engines.footprint import Footprint
 from generation.engines.params import ABLE_TO
 from generation.engines.plan import Plan
@@ -17,7 +18,7 @@ MEBIBYTE = 1024 * 1024
 def findings(found: Examined) -> dict[str, Any]:
     """JSON-ready."""
     facts, footprint = found.facts, found.footprint()
-    files = files_of(found.path) if found.path.is_dir() else [found.path]
+    files = files_of(found.path) if found.path.is_dir() else files_with(found.path)
     return {
         "name": found.name,
         "path": str(found.path),

@@ -1,0 +1,188 @@
+"""The settings of each network in a single file: ours for its layout, with the widths and depths its shapes tell.
+
+What no shape tells (the kind of layers, the noise, the heads) is as in `configs`; a file whose shapes contradict that
+is refused. No torch.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from generation.engines.errors import CheckpointError
+from generation.engines.reading import read_json
+from generation.engines.safetensors_header import TensorInfo
+from generation.engines.single_layouts import Layout
+
+HEAD = 64  # numbers of one attention head, of CLIP and of the UNet of SDXL
+MOST_BLOCKS = 100
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Of one network, whose tensors are named as in its file. `what` is for sentences."""
+
+    what: str
+    tensors: Mapping[str, TensorInfo]
+
+    def edge(self, name: str, axis: int) -> int:
+        """Raises CheckpointError when there is no such tensor, or none of this kind."""
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            raise self.wrong(f"lacks {name}")
+        if len(tensor.shape) <= axis or not tensor.shape[axis]:
+            raise self.wrong(f"has a strange shape {list(tensor.shape)} for {name}")
+        return tensor.shape[axis]
+
+    def count(self, pattern: str) -> int:
+        """How many there are of what is numbered from 0; `pattern` holds `{}` for the number."""
+        return next(number for number in range(MOST_BLOCKS + 1) if pattern.format(number) not in self.tensors)
+
+    def wrong(self, reason: str) -> CheckpointError:
+        """The error about this network."""
+        return CheckpointError(f"The {self.what} {reason}.", hint="Use a file that has all parts, as it was published.")
+
+
+def settings_of(file: Path, layout: Layout, tensors: Mapping[str, TensorInfo]) -> dict[str, Values]:
+    """By network. Raises CheckpointError when one is not whole or not of the kind that the layout says."""
+    found = dict[str, Values]()
+    for part in layout.places:
+        shapes = Shapes(f"{part} of {file.name}", layout.part(part, tensors))
+        settings = read_json(layout.folder / part / "config.json")
+        found[part] = {**settings, **READERS[part](shapes, settings)}
+    if "addition_embed_type" in found["unet" if "unet" in found else "transformer"]:
+        found["unet"] |= _time_widths(file, found)
+    return found
+
+
+def _unet(shapes: Shapes, settings: Values) -> Values:
+    levels = list(_levels(shapes))
+    deep = [bool(level.depth) for level in levels]
+    wanted = [kind.startswith("CrossAttn") for kind in settings["down_block_types"]]
+    if deep != wanted or len({level.layers for level in levels}) != 1:
+        raise shapes.wrong("has its layers in another order than published ones")
+    found: Values = {
+        "in_channels": shapes.edge("input_blocks.0.0.weight", 1),
+        "block_out_channels": [level.channels for level in levels],
+        "layers_per_block": levels[0].layers,
+        "cross_attention_dim": shapes.edge("middle_block.1.transformer_blocks.0.attn2.to_k.weight", 1),
+    }
+    depths = [max(level.depth, 1) for level in levels]
+    depths[-1] = shapes.count("middle_block.1.transformer_blocks.{}.norm1.weight")
+    if deep[-1] and depths[-1] != levels[-1].depth:
+        raise shapes.wrong("has a middle of another depth than what is around it")
+    found["transformer_layers_per_block"] = depths
+    if isinstance(settings["attention_head_dim"], list):
+        found["attention_head_dim"] = [max(level.channels // HEAD, 1) for level in levels]
+    if "addition_embed_type" in settings:
+        found["projection_class_embeddings_input_dim"] = shapes.edge("label_emb.0.0.weight", 1)
+    return found
+
+
+@dataclass(slots=True)
+class _Level:
+    """Layers of one size of the picture."""
+
+    channels: int = 0
+    layers: int = 0
+    depth: int = 0
+
+
+def _levels(shapes: Shapes) -> Iterator[_Level]:
+    """From the first to the smallest."""
+    level, number = _Level(), 1
+    while number <= MOST_BLOCKS:
+        if f"input_blocks.{number}.0.op.weight" in shapes.tensors:
+            yield level
+            level = _Level()
+        elif (name := f"input_blocks.{number}.0.out_layers.3.weight") in shapes.tensors:
+            depth = shapes.count(f"input_blocks.{number}.1.transformer_blocks.{{}}.norm1.weight")
+            one = _Level(shapes.edge(name, 0), level.layers + 1, depth)
+            if level.layers and (one.channels, one.depth) != (level.channels, level.depth):
+                raise shapes.wrong(f"has layers of two kinds at one size (input_blocks.{number})")
+            level = one
+        else:
+            break
+        number += 1
+    if not level.layers:
+        raise shapes.wrong("has no layers")
+    yield level
+
+
+def _vae(shapes: Shapes, settings: Values) -> Values:
+    stages = shapes.count("encoder.down.{}.block.0.conv1.weight")
+    if stages != len(settings["block_out_channels"]):
+        raise shapes.wrong(f"has {stages} stages, not {len(settings['block_out_channels'])}")
+    return {
+        "block_out_channels": [shapes.edge(f"encoder.down.{n}.block.0.conv1.weight", 0) for n in range(stages)],
+        "layers_per_block": shapes.count("encoder.down.0.block.{}.conv1.weight"),
+        "latent_channels": _same(shapes, settings["latent_channels"], shapes.edge("decoder.conv_in.weight", 1)),
+    }
+
+
+def _same(shapes: Shapes, wanted: int, found: int) -> int:
+    if found != wanted:
+        raise shapes.wrong(f"has {found} channels, not {wanted}")
+    return found
+
+
+def _clip(shapes: Shapes, settings: Values) -> Values:
+    """As the library transformers names its tensors. Early files leave out `text_model.`."""
+    named = {re.sub(r"^text_model\.", "", name): tensor for name, tensor in shapes.tensors.items()}
+    inner = Shapes(shapes.what, named)
+    width = inner.edge("embeddings.token_embedding.weight", 1)
+    return {
+        **_marks(inner.edge("embeddings.token_embedding.weight", 0)),
+        "hidden_size": width,
+        "projection_dim": width,
+        "intermediate_size": inner.edge("encoder.layers.0.mlp.fc1.weight", 0),
+        "num_hidden_layers": inner.count("encoder.layers.{}.mlp.fc1.weight"),
+        "num_attention_heads": max(width // HEAD, 1),
+        "max_position_embeddings": inner.edge("embeddings.position_embedding.weight", 0),
+    }
+
+
+def _open_clip(shapes: Shapes, settings: Values) -> Values:
+    """As OpenCLIP names them."""
+    width = shapes.edge("token_embedding.weight", 1)
+    return {
+        **_marks(shapes.edge("token_embedding.weight", 0)),
+        "hidden_size": width,
+        "projection_dim": shapes.edge("text_projection", 1),
+        "intermediate_size": shapes.edge("transformer.resblocks.0.mlp.c_fc.weight", 0),
+        "num_hidden_layers": shapes.count("transformer.resblocks.{}.mlp.c_fc.weight"),
+        "num_attention_heads": max(width // HEAD, 1),
+        "max_position_embeddings": shapes.edge("positional_embedding", 0),
+    }
+
+
+def _marks(words: int) -> Values:
+    """The last two of CLIP's words are the marks of beginning and end."""
+    return {"vocab_size": words, "bos_token_id": words - 2, "eos_token_id": words - 1}
+
+
+def _second_text_encoder(shapes: Shapes, settings: Values) -> Values:
+    return _open_clip(shapes, settings)
+
+
+def _time_widths(file: Path, found: Mapping[str, Values]) -> Values:
+    """SDXL is told sizes (six numbers, five of the refiner) beside the words: how wide each number is."""
+    unet, words = found["unet"], found["text_encoder_2"]["projection_dim"]
+    numbers = 6 if "text_encoder" in found else 5
+    width, rest = divmod(unet["projection_class_embeddings_input_dim"] - words, numbers)
+    if width < 2 or width % 2 or rest:
+        raise CheckpointError(
+            f"The unet of {file.name} does not fit its text encoder.", hint="Use a file as it was published."
+        )
+    return {"addition_time_embed_dim": width}
+
+
+READERS: dict[str, Callable[[Shapes, Values], Values]] = {
+    "unet": _unet,
+    "vae": _vae,
+    "text_encoder": _clip,
+    "text_encoder_2": _second_text_encoder,
+}

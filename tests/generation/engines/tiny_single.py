@@ -1,0 +1,136 @@
+"""Tiny pipelines of the published kinds, narrow but with all their blocks, saved twice: as folder and as single file.
+
+A single file holds no settings, so all that no shape tells is here as in the published checkpoints.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from tests.generation.engines import single_names as names
+from tests.generation.engines import tiny_words as words
+
+OWN = '{"sizes": [[64, 64]]}'
+BETAS: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same weights twice."""
+
+    folder: Path
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How to make one, and how its file is written."""
+
+    build: Callable[[], Any]
+    places: dict[str, str]
+
+    def save(self, shelf: Path) -> Pair:
+        torch.manual_seed(5)
+        pipeline = self.build()
+        words.louder(*(part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)))
+        pipeline.save_pretrained(shelf / "folder")
+        (shelf / "folder" / "tessera.json").write_text(OWN, encoding="utf-8")
+        return Pair(shelf / "folder", self._save_file(pipeline, shelf))
+
+    def _save_file(self, pipeline: Any, shelf: Path) -> Path:
+        tensors = names.State()
+        for part, place in self.places.items():
+            for name, tensor in original(getattr(pipeline, part)).items():
+                tensors[place + name] = tensor.contiguous()
+        save_file(tensors, shelf / "mine.safetensors", metadata={"modelspec.title": "mine"})
+        (shelf / "mine.tessera.json").write_text(OWN, encoding="utf-8")
+        words.clip_tokenizer(77).save_pretrained(shelf / "tokenizer")
+        return shelf / "mine.safetensors"
+
+
+def original(network: Any) -> names.State:
+    """Its tensors as original files name them."""
+    state, config = network.state_dict(), network.config
+    if isinstance(network, diffusers.UNet2DConditionModel):
+        last = config.up_block_types[0].startswith("CrossAttn")
+        return names.unet(state, config.layers_per_block, attends_last=last)
+    if isinstance(network, diffusers.AutoencoderKL):
+        return names.vae(state)
+    return names.open_clip(state) if isinstance(network, CLIPTextModelWithProjection) else names.clip(state)
+
+
+def text_encoder(width: int = 64, *, projects: bool = False) -> Any:
+    config = CLIPTextConfig(
+        vocab_size=514,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=width // 64,
+        projection_dim=width,
+        max_position_embeddings=77,
+        hidden_act="gelu" if projects else "quick_gelu",
+        bos_token_id=512,
+        eos_token_id=513,
+        pad_token_id=1,
+    )
+    return (CLIPTextModelWithProjection if projects else CLIPTextModel)(config)
+
+
+def tokenizer(pad: str = "<|endoftext|>") -> Any:
+    made = words.clip_tokenizer(77)
+    made.pad_token = pad
+    return made
+
+
+def decoder(channels: int = 4, **more: Any) -> Any:
+    return diffusers.AutoencoderKL(
+        block_out_channels=(32, 32, 32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=channels,
+        **{"scaling_factor": 0.18215, **more},
+    )
+
+
+def unet(channels: int) -> Any:
+    return diffusers.UNet2DConditionModel(
+        sample_size=64,
+        in_channels=channels,
+        block_out_channels=(32, 64, 64, 64),
+        cross_attention_dim=64,
+        attention_head_dim=8,
+    )
+
+
+def stable(name: str, channels: int) -> Any:
+    return getattr(diffusers, name)(
+        vae=decoder(),
+        text_encoder=text_encoder(),
+        tokenizer=tokenizer(),
+        unet=unet(channels),
+        scheduler=diffusers.PNDMScheduler(**BETAS, skip_prk_steps=True),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+AROUND = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
+STABLE = {**AROUND, "text_encoder": "cond_stage_model.transformer."}
+KINDS: dict[str, Kind] = {
+    "sd15": Kind(lambda: stable("StableDiffusionPipeline", 4), STABLE),
+    "sd15_inpaint": Kind(lambda: stable("StableDiffusionInpaintPipeline", 9), STABLE),
+}
