@@ -1,13 +1,19 @@
-"""What `manage.py check` says of signing before somebody wants to take a picture away."""
+"""What `manage.py check` and the start say of signing before somebody wants to take a picture away."""
 
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from django.core import checks as framework
 
 from generation import checks
+from generation.management.commands.run import Command
 from tests.generation.signatures import certificates, put
 
 
@@ -55,20 +61,25 @@ def test_what_cannot_sign_is_noticed(which: int, how: str, pair: tuple[Path, Pat
 
 
 def test_what_the_library_refuses_is_noticed(pair: tuple[Path, Path]) -> None:
-    """The authority's own certificate signs no pictures: found by trying."""
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    from cryptography.x509 import CertificateBuilder, Name, random_serial_number
-
-    key = load_pem_private_key(pair[1].read_bytes(), None)
-    now = datetime.now(UTC)
-    builder = CertificateBuilder(issuer_name=Name([]), subject_name=Name([]), public_key=key.public_key())
-    builder = builder.serial_number(random_serial_number()).not_valid_before(now - timedelta(days=1))
-    from cryptography.hazmat.primitives import hashes, serialization
-
-    bare = builder.not_valid_after(now + timedelta(days=90)).sign(key, hashes.SHA256())
-    pair[0].write_bytes(bare.public_bytes(serialization.Encoding.PEM))
+    """A certificate that says nothing of what it is for: found by trying."""
+    key, now = load_pem_private_key(pair[1].read_bytes(), None), datetime.now(UTC)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    nobody = x509.Name([])
+    builder = x509.CertificateBuilder(issuer_name=nobody, subject_name=nobody, public_key=key.public_key())
+    builder = builder.serial_number(7).not_valid_before(now - timedelta(days=1)).not_valid_after(now + 3 * checks.SOON)
+    pair[0].write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
     ((id_, words),) = said()
     assert id_ == "tessera.W002" and "The C2PA library refused to sign" in words
+
+
+def test_the_start_says_it(pair: tuple[Path, Path]) -> None:
+    for broken in (False, True):
+        if broken:
+            pair[1].unlink()
+        console = io.StringIO()
+        Command(stdout=console).announce(None)
+        assert ("Pictures cannot be signed" in console.getvalue()) == broken
+        assert "Tessera is at" in console.getvalue()
 
 
 @pytest.mark.parametrize(("days", "words"), [(29, "ends on"), (-1, "ended on")])

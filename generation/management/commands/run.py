@@ -24,6 +24,7 @@ from django.db.transaction import TransactionManagementError
 from core.errors import TesseraError
 from core.outage import is_busy, is_full
 from core.supervisor import Child, Supervisor
+from generation.checks import signing
 from generation.management.welcome import show_welcome
 from generation.services.devices import devices_silence
 from generation.services.installation import Administrator, administrator_ensure, welcome_submit
@@ -118,6 +119,7 @@ class Command(BaseCommand):
         lines.append(f"  Log in as     {administrator.email}" if administrator else f"  {NOBODY}")
         if administrator and administrator.password:
             lines.append(f"  Password      {administrator.password}   (shown this once; you choose your own at login)")
+        lines += [f"  Warning       {found.msg} {found.hint}" for found in signing()]
         self.say(*lines, "  Ctrl-C ends everything.\n")
 
 
