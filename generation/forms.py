@@ -33,6 +33,8 @@ FIELD_OF_CODE = {
     "prompt_empty": "prompt",
     "prompt_too_long": "prompt",
     "size_not_drawable": "size",
+    "does_not_fit": "size",
+    "does_not_fit_at_all": "checkpoint",
     "checkpoint_unknown": "checkpoint",
     "checkpoint_disabled": "checkpoint",
     "project_forbidden": "project",

@@ -55,6 +55,10 @@ class Footprint:
         """With what was measured; the highest is kept, since the next drawing may need it again."""
         return replace(self, learnt={**self.learnt, key: max(need, self.learnt.get(key, 0))})
 
+    def with_learnt(self, learnt: dict[str, int]) -> Self:
+        """With these measurements instead."""
+        return replace(self, learnt=learnt)
+
     def weights(self, plan: Plan) -> int:
         """Bytes of weights that are on the device at once."""
         width = WIDTH_OF.get(plan.precision, WIDE)
@@ -133,19 +137,6 @@ def first_plan(
         if need <= gives:
             return tried, need
     return None, need
-
-
-def refusal(name: str, size: tuple[int, int], need: int, gives: int, smaller: list[str]) -> tuple[str, str]:
-    """The sentence and the hint for what does not fit in any way."""
-    width, height = size
-    message = (
-        f"{name} needs {need / GIGABYTE:.1f} GB for {width}x{height}, this device gives {gives / GIGABYTE:.1f}"
-        + (f"; smaller: {', '.join(smaller)}." if smaller else ".")
-    )
-    return (
-        message,
-        "Choose a smaller size." if smaller else "Choose a smaller checkpoint, or give the room more memory.",
-    )
 
 
 def _diffusion_work(folder: Path) -> tuple[float, float]:

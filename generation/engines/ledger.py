@@ -28,11 +28,15 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """All of them. `baseline` is what the room holds without any checkpoint, `creep` by how much that has grown."""
+    """All of them. `baseline` is what the room holds without any checkpoint, `creep` by how much that has grown.
+
+    `precision`: the numbers that the device draws with unless a checkpoint says otherwise.
+    """
 
     budget: int
     warm_budget: int
     unified: bool
+    precision: str = ""
     baseline: int = 0
     creep: int = 0
     wishes: int = 0

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from generation.engines.admission import Question
 from generation.engines.base import Engine
 from generation.engines.errors import DeviceMemoryError, EngineError
 from generation.engines.factory import create_engine
 from generation.engines.fingerprint import Sums
-from generation.engines.footprint import GIGABYTE, Footprint, first_plan, footprint_of, learnt_key, refusal
+from generation.engines.footprint import GIGABYTE, Footprint, first_plan, footprint_of, learnt_key
 from generation.engines.fragments import LOADED, LOADING, PURGED, Note
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.ledger import Ledger
@@ -53,7 +54,7 @@ class MemoryManager:
         self._footprints: dict[CheckpointSpec, Footprint] = {}
         budget = limits.device_budget(device.memory_total())
         warm = limits.warm_budget(psutil.virtual_memory().total, unified=device.unified)
-        self._tiers = Tiers(Ledger(budget, warm, device.unified, baseline=device.memory_used()))
+        self._tiers = Tiers(Ledger(budget, warm, device.unified, name_for(device, ""), baseline=device.memory_used()))
         self._known: set[CheckpointSpec] = set()
 
     @property
@@ -147,7 +148,7 @@ class MemoryManager:
         named = Plan(name_for(self.device, plan.precision))
         fitting, need = first_plan(footprint, named, *size, device=device, gives=gives)
         if fitting is None:
-            raise self._refuse(spec, footprint, size, need, gives)
+            raise self._refuse(spec, footprint, named, params, gives)
         return Plan(plan.precision, fitting.memory), need
 
     def spare(self, spec: CheckpointSpec, plan: Plan, *, loading: bool = False) -> Plan | None:
@@ -186,16 +187,14 @@ class MemoryManager:
         return self._footprints[spec]
 
     def _refuse(
-        self, spec: CheckpointSpec, footprint: Footprint, size: tuple[int, int], need: int, gives: int
+        self, spec: CheckpointSpec, footprint: Footprint, plan: Plan, params: GenerationParams, gives: int
     ) -> DeviceMemoryError:
-        plan, kind = Plan(name_for(self.device, "")), self.device.kind
-        smaller = [
-            f"{width}x{height}"
-            for width, height in inspect_checkpoint(spec.path).sizes
-            if first_plan(footprint, plan, width, height, device=kind, gives=gives)[0] is not None
-        ]
-        message, hint = refusal(spec.name, size, need, gives, smaller)
-        return DeviceMemoryError(message, hint=hint)
+        sizes = inspect_checkpoint(spec.path).sizes
+        question = Question(
+            spec.name, footprint, plan, (params.width, params.height), sizes, self.device.kind, gives, params.capability
+        )
+        refusal = question.refusal()
+        return DeviceMemoryError(refusal.message, hint=refusal.hint) if refusal else _does_not_fit(spec)
 
     def _admit(self, spec: CheckpointSpec, plan: Plan, need: int | None) -> Entry:
         entry = self._tiers.find(spec)

@@ -26,6 +26,7 @@ from generation.runner.publisher import Publisher
 from generation.runner.pulse import Pulse
 from generation.runner.settling import settle
 from generation.services.checkpoints import checkpoint_learn
+from generation.services.footprints import footprint_learn
 from generation.services.images import Drawn, image_write
 from generation.services.transitions import (
     LeaseLostError,
@@ -170,11 +171,19 @@ class Drawing:
     def _learn(self) -> None:
         if self.figures is None or not self.pictures:
             return
+        self._learn_memory(self.figures)
         seconds = (self.figures.total_seconds - self.figures.load_seconds) / len(self.pictures)
         try:
             checkpoint_learn(checkpoint=self.request.checkpoint, seconds=round(seconds, 3))
         except DatabaseError as error:
             logger.warning("The time of %s was not learnt: %s", self.request.checkpoint, error)
+
+    def _learn_memory(self, figures: Figures) -> None:
+        width, height = self.request.param("width"), self.request.param("height")
+        try:
+            footprint_learn(checkpoint=self.request.checkpoint, figures=figures, width=width, height=height)
+        except DatabaseError as error:
+            logger.warning("The memory of %s was not learnt: %s", self.request.checkpoint, error)
 
     def tick(self) -> None:
         """A sign of progress. Asks now and then whether to go on."""

@@ -11,6 +11,8 @@ from django.db import transaction
 from django.utils.text import slugify
 
 import generation
+from accounts.models import User
+from accounts.services import audit_record
 from core.errors import TesseraError
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.errors import CheckpointError, FilesUnavailableError
@@ -21,6 +23,7 @@ from generation.engines.licence import licence_of
 from generation.engines.params import CheckpointSpec
 from generation.models import Checkpoint
 from generation.models.checkpoint import Precision
+from generation.services.bell import ring
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +120,9 @@ def checkpoint_register(
         "disabled_reason": "",
         "is_starter": is_starter,
     }
-    if title or not Checkpoint.objects.filter(name=found.name).exists():
+    known = Checkpoint.objects.filter(name=found.name).first()
+    values["footprint"] = _footprint_values(found, known, fingerprint)
+    if title or known is None:
         values |= {"title": (title or found.name)[:120], "description": description[:300]}
     if precision is not None:
         values["precision"] = precision
@@ -135,6 +140,17 @@ def _facts_values(found: Examined) -> dict[str, Any]:
         "size_bytes": facts.size_bytes,
         "licence": found.licence,
     }
+
+
+def _footprint_values(found: Examined, known: Checkpoint | None, fingerprint: Fingerprint) -> dict[str, Any]:
+    """What the headers foretell; what was learnt of the very same files is kept."""
+    try:
+        footprint = found.footprint().to_dict()
+    except CheckpointRefusedError as error:
+        logger.warning("The memory that %s needs cannot be foretold: %s", found.name, error)
+        return {}
+    same = known is not None and known.sha256 == fingerprint.sha256
+    return {**footprint, "learnt": known.footprint.get("learnt", {})} if known is not None and same else footprint
 
 
 @contextmanager
@@ -169,6 +185,20 @@ def checkpoint_types(*, checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
 def checkpoint_set_precision(*, checkpoint: Checkpoint, precision: str) -> None:
     """The numbers it is drawn with from the next request on."""
     Checkpoint.objects.filter(pk=checkpoint.pk).update(precision=Precision(precision))
+
+
+def checkpoint_set_keep_warm(*, checkpoint: Checkpoint, keep_warm: bool, user: User) -> None:
+    """Whether it is loaded while nobody draws, and stays. The worker follows between two requests."""
+    if Checkpoint.objects.filter(pk=checkpoint.pk).exclude(keep_warm=keep_warm).update(keep_warm=keep_warm):
+        audit_record(
+            actor=user,
+            owner=None,
+            verb="checkpoint.keep_warm",
+            target_kind="checkpoint",
+            target_id=checkpoint.pk,
+            detail=f"{checkpoint.title}: {'kept warm' if keep_warm else 'let go'}",
+        )
+        ring()
 
 
 def checkpoint_disable(*, checkpoint: Checkpoint, reason: str) -> None:

@@ -27,6 +27,7 @@ from generation.engines.params import (
     with_a_picture,
 )
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
+from generation.services.admission import admission_check
 
 WHOLE = ("width", "height", "count", "seed", "steps")
 BROKEN = ("guidance", "temperature", "strength")
@@ -84,6 +85,7 @@ def wish_check(
     numbers = _numbers(_without_drawing(found) if describe else params)
     _check_numbers(capability, prompt, numbers)
     _check_size(found, numbers["width"], numbers["height"])
+    admission_check(checkpoint=found, capability=capability, width=numbers["width"], height=numbers["height"])
     values = {**numbers, "negative_prompt": _text(params, "negative_prompt")}
     return Wish(found, capability, prompt, values, image, upload)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,14 @@ def shows_two_things_on_blue(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> N
 def listen_to_ctrl_c() -> None:
     """A child of a shell's background job begins deaf to it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.processes
+def test_what_does_not_fit_is_told_with_figures(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESSERA_MEMORY_BUDGET_MB", "1")
+    done = run("a cat", "--checkpoint", str(folder))
+    assert done.returncode == 1
+    assert re.search(r"needs \d+ MB for 32x32, this device gives 0\. Choose a smaller checkpoint", done.stderr)
 
 
 @pytest.mark.processes

@@ -22,6 +22,7 @@ from generation.runner.drawing import Drawing
 from generation.runner.pulse import Heartbeat, Pulse
 from generation.runner.worker import Worker
 from generation.services import transitions
+from generation.services.admission import device_gives
 from generation.services.checkpoints import checkpoint_register
 from generation.services.devices import device_ensure
 from generation.services.requests import request_cancel, request_submit
@@ -104,6 +105,8 @@ def test_a_request_becomes_pictures(
     assert live.missing(request.pk, run=0, have={}, limit=None) == []
     mosaic.refresh_from_db()
     assert mosaic.seconds_per_picture
+    assert mosaic.footprint["learnt"] == {"cpu/fp32/whole/32x32": request.figures["need_bytes"]}
+    assert request.figures["need_bytes"] > 0
 
 
 def test_steps_without_pixels_are_progress(
@@ -299,6 +302,9 @@ def test_the_heartbeat_tells_the_device_and_renews_the_lease(
     assert (device.drawing, device.kind, device.worker_pid) == (None, "cpu", os.getpid())
     assert device.resident[-1]["name"] == "mosaic"  # used last; what earlier tests drew with may be there too
     assert device.memory_total > device.memory_used > 0
+    assert (device.ledger["precision"], device.ledger["unified"]) == ("fp32", True)
+    assert device.ledger["holdings"][-1]["name"] == "mosaic"
+    assert device_gives(device) > 0
 
 
 def test_a_stop_while_the_room_opens_is_no_error(db: None, caplog: pytest.LogCaptureFixture) -> None:
