@@ -48,6 +48,13 @@ def picture_outgoing(*, image: Image, with_recipe: bool) -> Outgoing:
     return Outgoing(head, path, skip, len(head) + path.stat().st_size - skip)
 
 
+def bytes_of(going: Outgoing) -> bytes:
+    """All of it at once, for those who need the whole picture. Raises OSError when it is gone."""
+    with going.path.open("rb") as file:
+        file.seek(going.skip)
+        return going.head + file.read()
+
+
 def file_outgoing(path: Path) -> Outgoing:
     """A file as it is. Raises OSError when it is gone."""
     return Outgoing(b"", path, 0, path.stat().st_size)

@@ -16,7 +16,7 @@ from generation.engines.manifest import has_parent, manifest_of, parent_of
 from generation.engines.png_chunks import head_chunks
 from generation.engines.signing import Identity, load_identity, signed_png
 from generation.models import Image
-from generation.services.downloads import Outgoing, picture_outgoing, silent_name
+from generation.services.downloads import Outgoing, bytes_of, picture_outgoing, silent_name
 
 GENERATIONS = 8  # of parents that are told with their own signature; those before them are left out
 AT_ONCE = BoundedSemaphore(2)  # a signature holds the whole picture in memory twice
@@ -35,7 +35,7 @@ def picture_signed(*, image: Image, user: User, with_recipe: bool) -> Outgoing:
     identity = load_identity(settings.C2PA_CERTIFICATE, settings.C2PA_KEY)
     plain = picture_outgoing(image=image, with_recipe=with_recipe)
     with AT_ONCE:
-        png = _whole(plain)
+        png = bytes_of(plain)
         signed = _signed(image, png, user, identity, with_recipe=with_recipe, left=GENERATIONS)
     stream = BytesIO(signed)
     for _ in head_chunks(stream):
@@ -65,13 +65,7 @@ def _parent(image: Image, user: User) -> Image | None:
 def _told(parent: Image, user: User, identity: Identity, left: int) -> bytes | None:
     """The parent, signed as a download without its recipe would be: an edit never carries another picture's recipe."""
     try:
-        png = _whole(picture_outgoing(image=parent, with_recipe=False))
+        png = bytes_of(picture_outgoing(image=parent, with_recipe=False))
     except OSError:
         return None  # its file is gone: the edit is not to blame
     return _signed(parent, png, user, identity, with_recipe=False, left=left)
-
-
-def _whole(going: Outgoing) -> bytes:
-    with going.path.open("rb") as file:
-        file.seek(going.skip)
-        return going.head + file.read()

@@ -1,4 +1,4 @@
-"""No network: drawing with both starters, adding a checkpoint and loading every family work, and nobody tries to leave.
+"""No network: drawing with both starters, signing, adding and loading every family work, and nobody tries to leave.
 
 Two guards in one run. The process and its rooms live in a network namespace of their own, where there is nothing to
 reach. And a hook in each of its Pythons writes down whoever asks for a name or connects to anything but a Unix socket.
@@ -95,6 +95,7 @@ def test_everything_works(outcome: Outcome) -> None:
     found = outcome.found
     assert found["starter-diffusion"] > 500 < found["starter-multimodal"], "bytes of two pictures"
     assert found["added"] == 1
+    assert found["signed"] == ["Trusted", "c2pa.opened", "c2pa.edited", "2"]
     assert found["loaded"] == [
         "StableDiffusionPipeline",
         "StableDiffusionXLPipeline",

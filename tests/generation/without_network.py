@@ -32,6 +32,30 @@ def commands(work: Path, folder: Path) -> dict[str, Any]:
     return found
 
 
+def signs(work: Path) -> list[str]:
+    """A certificate is made, and an edit leaves signed together with its parent: what a reader says of both."""
+    from django.conf import settings
+
+    from accounts.models import User
+    from generation.services.downloads import bytes_of
+    from generation.services.projects import project_personal
+    from generation.services.signing import picture_signed
+    from tests.generation import pictures
+    from tests.generation.signatures import told
+
+    folder = work / "c2pa"
+    call_command("make_certificate", "--folder", str(folder))
+    settings.C2PA_CERTIFICATE, settings.C2PA_KEY = folder / "certificate.pem", folder / "key.pem"
+    owner = User.objects.create_user("alice@example.org", "correct horse battery")
+    project = project_personal(owner)
+    parent = pictures.image(project=project)
+    recipe = {"prompt": "now red", "capability": "edit", "source_image": str(parent.pk)}
+    edit = pictures.image(project=project, recipe=recipe)
+    signed = bytes_of(picture_signed(image=edit, user=owner, with_recipe=True))
+    said = told(signed, anchor=(folder / "anchor.pem").read_bytes())
+    return [said.state, *(action["action"] for action in said.actions), str(len(said.manifests))]
+
+
 def loads(folders: list[Path]) -> list[str]:
     """Each loaded by its own engine, as the room would."""
     from generation.engines.device import Device
@@ -56,6 +80,7 @@ def main() -> None:
     from generation.engines.room import OFFLINE
 
     found = commands(work, folders[0])
+    found["signed"] = signs(work)
     os.environ.update(OFFLINE)  # as the room does before it loads any library
     found["loaded"] = loads(folders)
     found["interfaces"] = [name for _, name in socket.if_nameindex()]
