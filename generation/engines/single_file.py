@@ -66,7 +66,7 @@ def _network(entry: list[str], settings: Values, state: State, dtype: torch.dtyp
         state = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
     missing = network.load_state_dict(state, strict=False, assign=True).missing_keys
     require_complete(part, missing)
-    return network.to(dtype).requires_grad_(False).eval()
+    return network.to(dtype).eval()
 
 
 def _state(file: Path, layout: Layout, part: str) -> State:

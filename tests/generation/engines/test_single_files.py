@@ -7,6 +7,8 @@ from tests.generation.engines.drawing import draw, finals, loaded, same
 from tests.generation.engines.test_families import wish
 from tests.generation.engines.tiny_single import KINDS, Pair
 
+pytestmark = [pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]  # the library's own
+
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:

@@ -128,9 +128,73 @@ def stable(name: str, channels: int) -> Any:
     )
 
 
+def large_unet(channels: int, **more: Any) -> Any:
+    settings: dict[str, Any] = {
+        "block_out_channels": (32, 64, 128),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "attention_head_dim": (1, 1, 2),
+        "transformer_layers_per_block": (1, 2, 3),
+        "cross_attention_dim": 64 + 128,
+        "projection_class_embeddings_input_dim": 6 * 8 + 128,
+    }
+    return diffusers.UNet2DConditionModel(
+        sample_size=128,
+        in_channels=channels,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        **{**settings, **more},
+    )
+
+
+def xl(name: str, network: Any, **more: Any) -> Any:
+    parts = {
+        "vae": decoder(scaling_factor=0.13025, force_upcast=True),
+        "text_encoder": text_encoder(),
+        "text_encoder_2": text_encoder(128, projects=True),
+        "tokenizer": tokenizer(),
+        "tokenizer_2": tokenizer("!"),
+        "unet": network,
+        "scheduler": diffusers.EulerDiscreteScheduler(**BETAS),
+        "add_watermarker": False,
+    }
+    return getattr(diffusers, name)(**{**parts, **more})
+
+
+def refiner() -> Any:
+    network = large_unet(
+        4,
+        block_out_channels=(32, 64, 64, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=(1, 1, 1, 2),
+        transformer_layers_per_block=2,
+        cross_attention_dim=128,
+        projection_class_embeddings_input_dim=5 * 8 + 128,
+    )
+    return xl(
+        "StableDiffusionXLImg2ImgPipeline",
+        network,
+        text_encoder=None,
+        tokenizer=None,
+        requires_aesthetics_score=True,
+        force_zeros_for_empty_prompt=False,
+    )
+
+
 AROUND = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
 STABLE = {**AROUND, "text_encoder": "cond_stage_model.transformer."}
+XL = {
+    **AROUND,
+    "text_encoder": "conditioner.embedders.0.transformer.",
+    "text_encoder_2": "conditioner.embedders.1.model.",
+}
+REFINER = {**AROUND, "text_encoder_2": "conditioner.embedders.0.model."}
 KINDS: dict[str, Kind] = {
+    "sdxl": Kind(lambda: xl("StableDiffusionXLPipeline", large_unet(4)), XL),
+    "sdxl_inpaint": Kind(lambda: xl("StableDiffusionXLInpaintPipeline", large_unet(9)), XL),
+    "sdxl_refiner": Kind(lambda: refiner(), REFINER),
     "sd15": Kind(lambda: stable("StableDiffusionPipeline", 4), STABLE),
     "sd15_inpaint": Kind(lambda: stable("StableDiffusionInpaintPipeline", 9), STABLE),
 }
