@@ -3,6 +3,7 @@
 The library is loaded with the first signature, so that a portal that signs nothing does not carry it.
 """
 
+import importlib
 import json
 import zlib
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from cryptography import x509
@@ -90,8 +92,7 @@ def signed_png(
 
     Raises SigningError.
     """
-    import c2pa
-
+    c2pa = _library()
     _require_valid_now(identity)
     whole = dict(manifest)
     if ingredient is not None and parent is None:
@@ -118,6 +119,13 @@ def trial(identity: Identity) -> None:
     head = bytes.fromhex("00000001000000010800000000")  # 1 x 1, 8 bit, grey
     pixel = SIGNATURE + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0\x80")) + chunk(b"IEND", b"")
     signed_png(pixel, manifest_of({}, title="trial", with_recipe=False), identity)
+
+
+def _library() -> ModuleType:
+    try:
+        return importlib.import_module("c2pa")
+    except (ImportError, OSError, RuntimeError) as error:  # a part of it is built for each kind of machine
+        raise SigningError(f"The C2PA library cannot be loaded here: {error}") from error
 
 
 def _settings(identity: Identity) -> dict[str, Any]:

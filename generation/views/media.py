@@ -97,7 +97,7 @@ def _signed(request: PersonRequest, image: Image, *, with_recipe: bool) -> HttpR
         going = picture_signed(image=image, user=request.user, with_recipe=with_recipe)
     except SigningError as error:
         logger.error("Picture %s was not handed out, because it could not be signed. %s", image.pk, error)
-        return _refused(request, "generation/image_unsigned.html", 503)
+        return _refused(request, "generation/image_unsigned.html", 503, image=image)
     except OSError:
         return _gone(request)
     return _streamed(request, going, "image/png", "no-store")
@@ -136,9 +136,9 @@ def _gone(request: PersonRequest) -> HttpResponseBase:
     return _refused(request, "generation/image_missing.html", 410)
 
 
-def _refused(request: PersonRequest, template: str, status: int) -> HttpResponseBase:
+def _refused(request: PersonRequest, template: str, status: int, **context: Image) -> HttpResponseBase:
     """A page for people, and nothing that a browser may keep."""
-    response = render(request, template, status=status)
+    response = render(request, template, context, status=status)
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -69,7 +69,7 @@ def test_a_saved_picture_verifies_and_a_failure_is_told(page: Page, made: tuple[
     away = made[2].rename(made[2].with_suffix(".away"))
     page.get_by_role("link", name="Download", exact=True).click()
     expect(page.get_by_role("heading", name="This picture could not be signed")).to_be_visible()
-    page.go_back()
+    page.get_by_role("link", name="Back to the picture").click()
     away.rename(made[2])
     with page.expect_download():
         page.get_by_role("link", name="Download", exact=True).click()

@@ -56,6 +56,7 @@ def carries(data: bytes) -> bool:
 @pytest.mark.parametrize(
     ("on", "query"), list(itertools.product([True, False], ["", "?recipe=0", "?recipe=1", "?recipe=x"]))
 )
+@pytest.mark.usefixtures("signed_or_not")
 def test_the_owner_decides_on_every_download(on: bool, query: str, alice: User, team: Project, login: Login) -> None:
     User.objects.filter(pk=alice.pk).update(recipes_travel=on)
     image = pictures.image(project=team)
@@ -64,6 +65,7 @@ def test_the_owner_decides_on_every_download(on: bool, query: str, alice: User, 
 
 
 @pytest.mark.parametrize(("on", "query"), list(itertools.product([True, False], ["", "?recipe=0", "?recipe=1"])))
+@pytest.mark.usefixtures("signed_or_not")
 def test_members_get_the_recipe_only_where_its_owner_lets_it_travel(
     on: bool, query: str, alice: User, bob: User, team: Project, login: Login
 ) -> None:
@@ -74,6 +76,7 @@ def test_members_get_the_recipe_only_where_its_owner_lets_it_travel(
     assert carries(taken(login(bob), image, query)) == (on and query != "?recipe=0")
 
 
+@pytest.mark.usefixtures("signed_or_not")
 def test_what_an_editor_drew_is_the_editors(alice: User, edith: User, team: Project, login: Login) -> None:
     """Not the project's owner decides, but who drew it."""
     User.objects.filter(pk=edith.pk).update(recipes_travel=False)
@@ -83,6 +86,7 @@ def test_what_an_editor_drew_is_the_editors(alice: User, edith: User, team: Proj
 
 
 @pytest.mark.parametrize("query", ["", "?recipe=0", "?recipe=1"])
+@pytest.mark.usefixtures("signed_or_not")
 def test_a_choice_opens_no_door(query: str, charlie: User, olga: User, team: Project, login: Login) -> None:
     image = pictures.image(project=team)
     for stranger in (charlie, olga):
@@ -90,6 +94,7 @@ def test_a_choice_opens_no_door(query: str, charlie: User, olga: User, team: Pro
     assert Client().get(reverse("image_download", args=[image.pk]) + query).status_code == 302
 
 
+@pytest.mark.usefixtures("signed_or_not")
 def test_what_a_page_shows_carries_no_more_than_a_download(alice: User, bob: User, team: Project, login: Login) -> None:
     image = pictures.image(project=team)
     assert carries(taken(login(bob), image, door="image_picture"))
@@ -115,6 +120,7 @@ def test_a_browser_never_takes_one_for_the_other(alice: User, team: Project, log
         assert client.get(url + query, headers={"if-none-match": tags[other]}).status_code == 200
 
 
+@pytest.mark.usefixtures("signed_or_not")
 def test_without_the_recipe_the_name_is_silent_too(alice: User, team: Project, login: Login) -> None:
     image = pictures.image(project=team)
     client, url = login(alice), reverse("image_download", args=[image.pk])
@@ -123,6 +129,7 @@ def test_without_the_recipe_the_name_is_silent_too(alice: User, team: Project, l
     assert name == f'attachment; filename="picture-{image.pk.hex[:8]}.png"'
 
 
+@pytest.mark.usefixtures("signed_or_not")
 def test_an_old_file_gets_its_mark_on_the_way(alice: User, team: Project, login: Login) -> None:
     """Drawn before marks were written; what is not ours stays."""
     image = pictures.image(project=team)
@@ -131,6 +138,7 @@ def test_an_old_file_gets_its_mark_on_the_way(alice: User, team: Project, login:
     assert not carries(taken(login(alice), image, "?recipe=0"))
 
 
+@pytest.mark.usefixtures("signed_or_not")
 def test_a_damaged_file_is_gone_rather_than_told(alice: User, team: Project, login: Login) -> None:
     image = pictures.image(project=team)
     storage.picture_path(image).write_bytes(storage.picture_path(image).read_bytes()[:60])

@@ -51,6 +51,7 @@ def body(response: HttpResponse | StreamingHttpResponse) -> bytes:
 
 
 @pytest.mark.parametrize("door", DOORS)
+@pytest.mark.usefixtures("signed_or_not")
 def test_members_see_strangers_do_not(
     door: str, alice: User, bob: User, edith: User, charlie: User, olga: User, team: Project, login: Login
 ) -> None:
@@ -62,6 +63,7 @@ def test_members_see_strangers_do_not(
 
 
 @pytest.mark.parametrize("door", DOORS)
+@pytest.mark.usefixtures("signed_or_not")
 def test_a_personal_picture_is_its_owners(door: str, alice: User, bob: User, project: Project, login: Login) -> None:
     image = pictures.image(project=project)
     assert status(login(alice), door, image) == 200
@@ -69,6 +71,7 @@ def test_a_personal_picture_is_its_owners(door: str, alice: User, bob: User, pro
 
 
 @pytest.mark.parametrize("door", DOORS)
+@pytest.mark.usefixtures("signed_or_not")
 def test_the_trash_is_for_those_who_may_restore(
     door: str, alice: User, bob: User, edith: User, charlie: User, team: Project, login: Login
 ) -> None:
@@ -84,6 +87,7 @@ def test_who_was_removed_sees_nothing_more(alice: User, bob: User, team: Project
 
 
 @pytest.mark.parametrize("door", DOORS)
+@pytest.mark.usefixtures("signed_or_not")
 def test_only_looking(door: str, alice: User, project: Project, login: Login) -> None:
     url = reverse(door, args=[pictures.image(project=project).pk])
     assert [getattr(login(alice), method)(url).status_code for method in ("post", "put", "delete")] == [405] * 3
@@ -132,6 +136,7 @@ def test_head_tells_the_length_and_sends_nothing(alice: User, project: Project, 
     assert response.headers["Content-Type"] == "image/png"
 
 
+@pytest.mark.usefixtures("signed_or_not")
 def test_the_download_carries_the_recipe_and_a_readable_name(alice: User, project: Project, login: Login) -> None:
     image = pictures.image(project=project, prompt="A cat left of the pizza", seed=7)
     response = login(alice).get(reverse("image_download", args=[image.pk]))
@@ -167,6 +172,7 @@ def test_a_name_in_any_script_goes_into_the_header(alice: User, project: Project
 
 
 @pytest.mark.parametrize("door", DOORS)
+@pytest.mark.usefixtures("signed_or_not")
 def test_a_missing_file_is_a_page_not_a_crash(door: str, alice: User, project: Project, login: Login) -> None:
     image = pictures.image(project=project)
     storage.picture_path(image).unlink()

@@ -10,8 +10,10 @@ from typing import Any
 
 import c2pa
 import pytest
+from django.db import connection
 from django.http import StreamingHttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -242,6 +244,13 @@ def test_ancestors_are_told_up_to_a_number(alice: User, team: Project, login: Lo
     assert (said.state, len(said.manifests)) == (TRUSTED, GENERATIONS + 1)
 
 
+def test_each_ancestor_costs_one_query(alice: User, team: Project, login: Login, made: Certificates) -> None:
+    image, client = edit_of(edit_of(pictures.image(project=team), team), team), login(alice)
+    with CaptureQueriesContext(connection) as queries:
+        client.get(reverse("image_download", args=[image.pk]))
+    assert len(queries) == 5, "session, person, picture, two ancestors"
+
+
 def test_an_ancestor_that_the_person_may_not_see_ends_the_line(
     alice: User, bob: User, project: Project, team: Project, login: Login, made: Certificates
 ) -> None:
@@ -283,6 +292,7 @@ def test_what_cannot_be_signed_is_not_handed_out(
         response = client.get(reverse("image_download", args=[image.pk]))
     assert response.status_code == 503
     assert b"could not be signed" in response.content and b"IDAT" not in response.content
+    assert reverse("image_detail", args=[image.pk]).encode() in response.content
     assert "Content-Disposition" not in response.headers and "no-store" in response.headers["Cache-Control"]
     (record,) = [record for record in caplog.records if record.name == "generation.views.media"]
     assert str(image.pk) in record.getMessage() and "PRIVATE" not in record.getMessage()

@@ -149,6 +149,13 @@ def test_what_is_no_picture_is_refused(png: bytes, tmp_path: Path) -> None:
         signed_png(png, CREATED, identity)
 
 
+def test_a_library_that_cannot_be_loaded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = load_identity(*put(tmp_path, certificates()))
+    monkeypatch.setitem(sys.modules, "c2pa", None)  # as if it were not installed
+    with pytest.raises(SigningError, match="cannot be loaded here"):
+        signed_png(pictures.png(), CREATED, identity)
+
+
 def test_many_at_once(tmp_path: Path) -> None:
     made = certificates()
     identity = load_identity(*put(tmp_path, made))
