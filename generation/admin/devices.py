@@ -1,29 +1,62 @@
 """Devices for operators: what is resident, memory, what it draws; pause, unload, restart."""
 
+from typing import Any, ClassVar
+
 from django.conf import settings
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.timesince import timesince
 from unfold.decorators import action, display
 
 from accounts.current import person
+from generation.admin.ledgers import LedgerMixin
 from generation.admin.rules import WatchedAdmin
 from generation.models import Device, DeviceCommand
-from generation.services.devices import command_request, device_pause, device_resume
+from generation.services.devices import command_request, device_pause, device_resume, device_set_limits
+from generation.services.limits import limit_of
 
 
 @admin.register(Device)
-class DeviceAdmin(WatchedAdmin):
-    """Written by the worker's heartbeat; operators ask, the worker does."""
+class DeviceAdmin(LedgerMixin, WatchedAdmin):
+    """Written by the worker's heartbeat; operators ask, the worker does. Only the limits are theirs to write."""
 
-    list_display = ("name", "kind", "alive", "paused", "resident_words", "memory", "drawing", "room_pid")
+    saves = True
+    list_display = ("name", "kind", "alive", "paused", "resident_words", "memory", "drawing", "room_pid", "recycles")
     actions = ("pause_selected", "resume_selected", "unload_selected", "restart_selected")
     fieldsets = (
         (None, {"fields": ("name", "kind", "heartbeat_words", "heartbeat_at", "paused")}),
         ("Engine room", {"fields": ("room_pid", "worker_pid", "resident_words", "memory", "drawing", "last_error")}),
+        (
+            "Limits",
+            {
+                "fields": Device.LIMITS,
+                "description": "Empty leaves the setting. The worker follows between two requests; where memory is "
+                "concerned it replaces the engine room.",
+            },
+        ),
     )
+
+    class Media:
+        css: ClassVar[dict[str, tuple[str, ...]]] = {"all": ("generation/ledger.css",)}
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
+        """All but the limits."""
+        return [name for name in super().get_readonly_fields(request, obj) if name not in Device.LIMITS]
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """An empty limit shows what it is by the setting."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name in Device.LIMITS:
+            field.widget.attrs["placeholder"] = f"as set: {limit_of(None, db_field.name)}"
+        return field
+
+    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
+        """Through the service, and only what was changed."""
+        changed = {name: form.cleaned_data[name] for name in form.changed_data if name in Device.LIMITS}
+        if changed and isinstance(obj, Device):
+            device_set_limits(device=obj, limits=changed, user=person(request))
 
     @display(description="Heartbeat", label={"alive": "success", "silent": "danger", "never": ""})
     def alive(self, device: Device) -> tuple[str, str]:

@@ -14,6 +14,7 @@ class WatchedAdmin(ModelAdmin):  # type: ignore[misc]
     """Rows that operators watch and act on, but never write: services do."""
 
     actions_on_top = True
+    saves = False  # whether the page of one row has anything that can be saved
     list_per_page = 50
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
@@ -45,6 +46,7 @@ class WatchedAdmin(ModelAdmin):  # type: ignore[misc]
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        """Without save buttons, since nothing can be saved."""
-        context = {**(extra_context or {}), "show_save": False, "show_save_and_continue": False}
+        """Without save buttons where nothing can be saved."""
+        shown = {} if self.saves else {"show_save": False, "show_save_and_continue": False}
+        context = {**(extra_context or {}), **shown}
         return super().changeform_view(request, object_id, form_url, context)
