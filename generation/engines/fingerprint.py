@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from generation.engines.checkpoint_files import files_of
-from generation.engines.companions import files_with
 from generation.engines.errors import CheckpointError
 from generation.engines.params import CheckpointSpec
 from generation.engines.reading import reading
+from generation.engines.single_companions import files_with
 
 CHUNK = 8 * 1024 * 1024
 TELL_SECONDS = 1.0

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from generation.engines.checkpoint_facts import CheckpointFacts
-from generation.engines.inspect_single_file import weights_of_single
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.params import CheckpointSpec
 from generation.engines.plan import MEMORY_RUNGS, Plan
 from generation.engines.reading import Settings
+from generation.engines.single_settings import understand
 from generation.engines.weighing import bytes_as, largest_layer, largest_layer_of, types_of, weigh_types
 
 WIDE = 4  # bytes of a number of working memory, unless a plan says narrower
@@ -112,10 +112,10 @@ def predict(path: str | Path, facts: CheckpointFacts | None = None) -> Footprint
         decode, draw = _diffusion_work(folder)
         return Footprint(parts, max(map(largest_layer, places.values())), decode, draw, 0, tiles=True)
     if facts.networks:
-        layout, weights = weights_of_single(folder)
-        parts = {part: dict(types_of(tensors)) for part, tensors in weights.items()}
-        decode, draw = _diffusion_work(layout.folder)
-        return Footprint(parts, max(map(largest_layer_of, weights.values())), decode, draw, 0, tiles=True)
+        single = understand(folder)
+        parts = {part: dict(types_of(tensors)) for part, tensors in single.weights.items()}
+        decode, draw = _diffusion_work(single.layout.folder)
+        return Footprint(parts, max(map(largest_layer_of, single.weights.values())), decode, draw, 0, tiles=True)
     parts = {"network": dict(weigh_types(folder))}
     decode, fixed = _multimodal_work(folder)
     return Footprint(parts, largest_layer(folder), decode, 0.0, fixed)

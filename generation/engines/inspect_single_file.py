@@ -5,15 +5,12 @@ from pathlib import Path
 
 from generation.engines.checkpoint_facts import CheckpointFacts, checked_sizes, settings_in
 from generation.engines.clip_words import find_words
-from generation.engines.companions import own_file, refuse_hostile_companions
 from generation.engines.errors import CheckpointError
 from generation.engines.inspect_diffusion import facts_of
 from generation.engines.pipelines import PIPELINES
-from generation.engines.reading import read_json
 from generation.engines.refusals import PICKLES
-from generation.engines.safetensors_header import TensorInfo, read_header
-from generation.engines.single_layouts import Layout, layout_of
-from generation.engines.single_settings import settings_of
+from generation.engines.single_companions import own_file, refuse_hostile_companions
+from generation.engines.single_settings import understand
 
 
 def inspect_single_file(file: Path) -> CheckpointFacts:
@@ -27,20 +24,11 @@ def inspect_single_file(file: Path) -> CheckpointFacts:
         raise CheckpointError(
             f"{file.name} is no .safetensors file.", hint="Give one, or a folder as diffusers or transformers save it."
         )
-    layout, weights = weights_of_single(file)
+    single = understand(file)
     find_words(file)
     refuse_hostile_companions(file)
-    size_bytes = sum(tensor.size_bytes for found in weights.values() for tensor in found.values())
-    name = read_json(layout.folder / "model_index.json")["_class_name"]
-    return _with_own(file, facts_of(layout.folder, name, size_bytes, tuple(layout.places)))
-
-
-def weights_of_single(file: Path) -> tuple[Layout, dict[str, dict[str, TensorInfo]]]:
-    """Its layout, and the tensors of each network. Raises CheckpointError."""
-    tensors = read_header(file).tensors
-    layout = layout_of(file, tensors)
-    settings_of(file, layout, tensors)
-    return layout, {part: layout.part(part, tensors) for part in layout.places}
+    size_bytes = sum(tensor.size_bytes for found in single.weights.values() for tensor in found.values())
+    return _with_own(file, facts_of(single.layout.folder, single.class_name, size_bytes, tuple(single.layout.places)))
 
 
 def _with_own(file: Path, facts: CheckpointFacts) -> CheckpointFacts:

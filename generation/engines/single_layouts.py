@@ -1,17 +1,15 @@
 """What a single .safetensors file holds: told from the names of its tensors, as those who train write them. No torch.
 
-A layout names the settings that go with it (`configs/<name>`), and where in the file each network is. The same names
-may hold tensors of other shapes than the usual: `single_settings` reads those.
+A layout names the settings that go with it (`configs/<name>`), and where each network is. The same names may hold
+tensors of other shapes than the usual: `single_settings` reads those.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from generation.engines.errors import CheckpointError
-from generation.engines.safetensors_header import TensorInfo
+from generation.engines.flux_layouts import flux_prefix, layout_of_flux
+from generation.engines.single_places import Layout, Place, Tensors, has, refuse_quantised
 
-CONFIGS = Path(__file__).parent / "configs"
 UNET = "model.diffusion_model."
 UNET_IN = f"{UNET}input_blocks.0.0.weight"
 VAE = "first_stage_model."
@@ -20,8 +18,6 @@ XL_CLIP, XL_OPEN_CLIP = "conditioner.embedders.0.transformer.", "conditioner.emb
 REFINER_OPEN_CLIP = "conditioner.embedders.0.model."
 FOLDER = "Give a file of Stable Diffusion 1.5, SDXL or FLUX.1; for others give the folder as diffusers saves it."
 WHOLE = "Use the file that has all parts."
-
-Tensors = Mapping[str, TensorInfo]
 
 # tensors that only stand in files of a kind that is not read, and what it is
 OTHERS = {
@@ -35,62 +31,37 @@ OTHERS = {
     "distilled_guidance_layer.": "Chroma",
     "cap_embedder.": "Lumina or Z-Image",
 }
-QUANTISED = (".scale_weight", ".weight_scale", ".scale_input", "scaled_fp8", ".comfy_quant", ".absmax", ".quant_state")
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """One kind of file. `places`: what the names of each network's tensors begin with, longest first where one holds
-    another. `title` is for sentences.
-    """
-
-    name: str
-    title: str
-    places: Mapping[str, str] = field(hash=False)
-
-    @property
-    def folder(self) -> Path:
-        """Of its settings."""
-        return CONFIGS / self.name
-
-    def part(self, part: str, tensors: Tensors) -> dict[str, TensorInfo]:
-        """The tensors of one network, without what their names begin with."""
-        return dict(_within(self.places[part], tensors))
 
 
 def layout_of(file: Path, tensors: Tensors) -> Layout:
     """Raises CheckpointError with what the file is, or lacks, when it cannot be a checkpoint."""
-    _refuse_quantised(file, tensors)
+    refuse_quantised(file, tensors)
     for mark, kind in OTHERS.items():
         if any(mark in name for name in tensors):
             raise CheckpointError(f"{file.name} is {kind}; Tessera does not read it from a single file.", hint=FOLDER)
     if UNET_IN in tensors:
         return _stable(file, tensors)
-    if any(name.startswith(("encoder.", "decoder.", VAE)) for name in tensors) and not _has(UNET, tensors):
-        raise CheckpointError(f"{file.name} holds no network that draws, only parts around one.", hint=FOLDER)
+    if flux_prefix(tensors) is not None:
+        return layout_of_flux(file, tensors)
+    if any(has(place, tensors) for place in ("encoder.", "decoder.", "text_model.", VAE)):
+        raise CheckpointError(f"{file.name} holds no network that draws, only a part around one.", hint=FOLDER)
     raise CheckpointError(f"{file.name} is of no kind that Tessera reads from a single file.", hint=FOLDER)
 
 
 def _stable(file: Path, tensors: Tensors) -> Layout:
     """Stable Diffusion: told by the text encoders, and by the channels that its UNet takes."""
     channels = _channels(file, tensors)
-    around = {"unet": UNET, "vae": VAE}
-    if not _has(VAE, tensors):
+    if not has(VAE, tensors):
         raise CheckpointError(f"{file.name} lacks its picture decoder ({VAE}*).", hint=WHOLE)
-    if _has(XL_OPEN_CLIP, tensors) and _has(XL_CLIP, tensors):
-        places = {"text_encoder": XL_CLIP, "text_encoder_2": XL_OPEN_CLIP, **around}
-        if channels == 9:
-            return Layout("sdxl_inpaint", "Stable Diffusion XL for inpainting", places)
-        return Layout("sdxl", "Stable Diffusion XL", places)
-    if _has(REFINER_OPEN_CLIP, tensors) and channels == 4:
-        return Layout(
-            "sdxl_refiner", "the refiner of Stable Diffusion XL", {"text_encoder_2": REFINER_OPEN_CLIP, **around}
-        )
-    if _has(CLIP, tensors):
-        places = {"text_encoder": CLIP, **around}
-        if channels == 9:
-            return Layout("sd15_inpaint", "Stable Diffusion 1.5 for inpainting", places)
-        return Layout("sd15", "Stable Diffusion 1.5", places)
+    places = {"unet": Place(file, UNET), "vae": Place(file, VAE)}
+    kind = "_inpaint" if channels == 9 else ""
+    if has(XL_OPEN_CLIP, tensors) and has(XL_CLIP, tensors):
+        words = {"text_encoder": Place(file, XL_CLIP), "text_encoder_2": Place(file, XL_OPEN_CLIP)}
+        return Layout(f"sdxl{kind}", places | words)
+    if has(REFINER_OPEN_CLIP, tensors) and not kind:
+        return Layout("sdxl_refiner", places | {"text_encoder_2": Place(file, REFINER_OPEN_CLIP)})
+    if has(CLIP, tensors):
+        return Layout(f"sd15{kind}", places | {"text_encoder": Place(file, CLIP)})
     raise CheckpointError(f"{file.name} lacks its text encoder.", hint=WHOLE)
 
 
@@ -102,21 +73,3 @@ def _channels(file: Path, tensors: Tensors) -> int:
             f"The UNet of {file.name} takes {taken} channels; it must be 4 (from words) or 9 (inpainting).", hint=FOLDER
         )
     return shape[1]
-
-
-def _refuse_quantised(file: Path, tensors: Tensors) -> None:
-    if any(name.endswith(QUANTISED) for name in tensors):
-        raise CheckpointError(
-            f"The weights of {file.name} are quantised with scales of their own, which Tessera does not read.",
-            hint="Use those in 16 or 32 bit; Tessera can make them smaller itself (--precision int8).",
-        )
-
-
-def _has(place: str, tensors: Tensors) -> bool:
-    return any(name.startswith(place) for name in tensors)
-
-
-def _within(place: str, tensors: Tensors) -> Iterator[tuple[str, TensorInfo]]:
-    for name, tensor in tensors.items():
-        if name.startswith(place):
-            yield name.removeprefix(place), tensor

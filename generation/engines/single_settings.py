@@ -10,52 +10,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from generation.engines import flux_settings
 from generation.engines.errors import CheckpointError
 from generation.engines.reading import read_json
-from generation.engines.safetensors_header import TensorInfo
-from generation.engines.single_layouts import Layout
+from generation.engines.safetensors_header import TensorInfo, read_header
+from generation.engines.single_layouts import layout_of
+from generation.engines.single_places import Layout, within
+from generation.engines.single_shapes import MOST_BLOCKS, Shapes
 
 HEAD = 64  # numbers of one attention head, of CLIP and of the UNet of SDXL
-MOST_BLOCKS = 100
 
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Shapes:
-    """Of one network, whose tensors are named as in its file. `what` is for sentences."""
+class Single:
+    """A single file that was understood. `index`: what model_index.json says of its parts; by network: the tensors
+    without the beginnings of their names, and the settings.
+    """
 
-    what: str
-    tensors: Mapping[str, TensorInfo]
+    layout: Layout
+    index: Values
+    weights: dict[str, dict[str, TensorInfo]]
+    settings: dict[str, Values]
 
-    def edge(self, name: str, axis: int) -> int:
-        """Raises CheckpointError when there is no such tensor, or none of this kind."""
-        tensor = self.tensors.get(name)
-        if tensor is None:
-            raise self.wrong(f"lacks {name}")
-        if len(tensor.shape) <= axis or not tensor.shape[axis]:
-            raise self.wrong(f"has a strange shape {list(tensor.shape)} for {name}")
-        return tensor.shape[axis]
-
-    def count(self, pattern: str) -> int:
-        """How many there are of what is numbered from 0; `pattern` holds `{}` for the number."""
-        return next(number for number in range(MOST_BLOCKS + 1) if pattern.format(number) not in self.tensors)
-
-    def wrong(self, reason: str) -> CheckpointError:
-        """The error about this network."""
-        return CheckpointError(f"The {self.what} {reason}.", hint="Use a file that has all parts, as it was published.")
+    @property
+    def class_name(self) -> str:
+        """Of its pipeline."""
+        return str(self.index["_class_name"])
 
 
-def settings_of(file: Path, layout: Layout, tensors: Mapping[str, TensorInfo]) -> dict[str, Values]:
-    """By network. Raises CheckpointError when one is not whole or not of the kind that the layout says."""
-    found = dict[str, Values]()
-    for part in layout.places:
-        shapes = Shapes(f"{part} of {file.name}", layout.part(part, tensors))
-        settings = read_json(layout.folder / part / "config.json")
-        found[part] = {**settings, **READERS[part](shapes, settings)}
-    if "addition_embed_type" in found["unet" if "unet" in found else "transformer"]:
-        found["unet"] |= _time_widths(file, found)
-    return found
+def understand(file: Path) -> Single:
+    """Raises CheckpointError when it is no checkpoint, or a network is not whole or not of the kind of its layout."""
+    headers = {file: read_header(file).tensors}
+    layout = layout_of(file, headers[file])
+    headers |= {other: read_header(other).tensors for other in layout.beside(file)}
+    index = read_json(layout.folder / "model_index.json")
+    weights, settings = dict[str, dict[str, TensorInfo]](), dict[str, Values]()
+    for part, place in layout.places.items():
+        weights[part] = within(place.prefix, headers[place.file])
+        ours = read_json(layout.folder / part / "config.json")
+        shapes = Shapes(f"{part} of {place.file.name}", weights[part])
+        settings[part] = {**ours, **READERS[index[part][1]](shapes, ours)}
+    if "addition_embed_type" in settings.get("unet", {}):
+        settings["unet"] |= _time_widths(file, settings)
+    return Single(layout, index, weights, settings)
 
 
 def _unet(shapes: Shapes, settings: Values) -> Values:
@@ -164,10 +163,6 @@ def _marks(words: int) -> Values:
     return {"vocab_size": words, "bos_token_id": words - 2, "eos_token_id": words - 1}
 
 
-def _second_text_encoder(shapes: Shapes, settings: Values) -> Values:
-    return _open_clip(shapes, settings)
-
-
 def _time_widths(file: Path, found: Mapping[str, Values]) -> Values:
     """SDXL is told sizes (six numbers, five of the refiner) beside the words: how wide each number is."""
     unet, words = found["unet"], found["text_encoder_2"]["projection_dim"]
@@ -181,8 +176,10 @@ def _time_widths(file: Path, found: Mapping[str, Values]) -> Values:
 
 
 READERS: dict[str, Callable[[Shapes, Values], Values]] = {
-    "unet": _unet,
-    "vae": _vae,
-    "text_encoder": _clip,
-    "text_encoder_2": _second_text_encoder,
+    "UNet2DConditionModel": _unet,
+    "AutoencoderKL": _vae,
+    "CLIPTextModel": _clip,
+    "CLIPTextModelWithProjection": _open_clip,
+    "FluxTransformer2DModel": flux_settings.transformer,
+    "T5EncoderModel": flux_settings.t5,
 }

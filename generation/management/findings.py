@@ -5,10 +5,10 @@ from typing import Any
 
 from generation.engines.checkpoint_facts import Sizes
 from generation.engines.checkpoint_files import files_of
-from generation.engines.companions import files_with
 from generation.engines.footprint import Footprint
 from generation.engines.params import ABLE_TO
 from generation.engines.plan import Plan
+from generation.engines.single_companions import files_with
 from generation.services.checkpoints import Examined
 
 GIGABYTE = 1e9

@@ -119,3 +119,69 @@ def open_clip(state: State) -> State:
         elif not re.search(r"\.[kv]_proj\.", old):
             found[old] = tensor
     return found
+
+
+FLUX_ENDS = {
+    "x_embedder": "img_in",
+    "context_embedder": "txt_in",
+    "proj_out": "final_layer.linear",
+    "norm_out.linear": "final_layer.adaLN_modulation.1",
+    "time_text_embed.timestep_embedder.linear_1": "time_in.in_layer",
+    "time_text_embed.timestep_embedder.linear_2": "time_in.out_layer",
+    "time_text_embed.text_embedder.linear_1": "vector_in.in_layer",
+    "time_text_embed.text_embedder.linear_2": "vector_in.out_layer",
+    "time_text_embed.guidance_embedder.linear_1": "guidance_in.in_layer",
+    "time_text_embed.guidance_embedder.linear_2": "guidance_in.out_layer",
+}
+FLUX_WORDS = {
+    "norm1_context.linear": "txt_mod.lin",
+    "norm1.linear": "img_mod.lin",
+    "attn.norm_added_q.weight": "txt_attn.norm.query_norm.scale",
+    "attn.norm_added_k.weight": "txt_attn.norm.key_norm.scale",
+    "attn.norm_q.weight": "img_attn.norm.query_norm.scale",
+    "attn.norm_k.weight": "img_attn.norm.key_norm.scale",
+    "attn.to_add_out": "txt_attn.proj",
+    "attn.to_out.0": "img_attn.proj",
+    "ff_context.net.0.proj": "txt_mlp.0",
+    "ff_context.net.2": "txt_mlp.2",
+    "ff.net.0.proj": "img_mlp.0",
+    "ff.net.2": "img_mlp.2",
+}
+FLUX_SINGLE_WORDS = {
+    "attn.norm_q.weight": "norm.query_norm.scale",
+    "attn.norm_k.weight": "norm.key_norm.scale",
+    "norm.linear": "modulation.lin",
+    "proj_out": "linear2",
+}
+FLUX_JOINED = {
+    "attn.to_q": ("img_attn.qkv", "attn.to_k", "attn.to_v"),
+    "attn.add_q_proj": ("txt_attn.qkv", "attn.add_k_proj", "attn.add_v_proj"),
+}
+
+
+def flux(state: State) -> State:
+    """As Black Forest Labs name them."""
+    found = State()
+    for name, tensor in state.items():
+        stem, _, kind = name.rpartition(".")
+        if stem in FLUX_ENDS:
+            halves = tensor.chunk(2)
+            found[f"{FLUX_ENDS[stem]}.{kind}"] = torch.cat(halves[::-1]) if stem == "norm_out.linear" else tensor
+        elif block := re.fullmatch(r"(single_)?transformer_blocks\.(\d+)\.(.+)", name):
+            found |= _flux_block(state, bool(block[1]), block[2], block[3])
+    return found
+
+
+def _flux_block(state: State, single: bool, number: str, rest: str) -> State:
+    ours = f"{'single_' if single else ''}transformer_blocks.{number}."
+    theirs = f"{'single' if single else 'double'}_blocks.{number}."
+    stem, _, kind = rest.rpartition(".")
+    for new, old in (FLUX_SINGLE_WORDS if single else FLUX_WORDS).items():
+        if rest == new or stem == new:
+            return {theirs + rest.replace(new, old): state[ours + rest]}
+    if stem not in FLUX_JOINED:
+        return {}  # joined to another
+    joined, *others = FLUX_JOINED[stem]
+    if single:
+        joined, others = "linear1", [*others, "proj_mlp"]
+    return {f"{theirs}{joined}.{kind}": torch.cat([state[f"{ours}{one}.{kind}"] for one in (stem, *others)])}

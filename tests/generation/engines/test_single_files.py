@@ -7,7 +7,11 @@ from tests.generation.engines.drawing import draw, finals, loaded, same
 from tests.generation.engines.test_families import wish
 from tests.generation.engines.tiny_single import KINDS, Pair
 
-pytestmark = [pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]  # the library's own
+pytestmark = [  # the library's own
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning"),
+]
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))

@@ -4,14 +4,14 @@ A single file holds no settings, so all that no shape tells is here as in the pu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from tests.generation.engines import single_names as names
 from tests.generation.engines import tiny_words as words
@@ -39,7 +39,8 @@ class Kind:
     """How to make one, and how its file is written."""
 
     build: Callable[[], Any]
-    places: dict[str, str]
+    places: dict[str, str]  # what the names of each part begin with
+    beside: dict[str, str] = field(default_factory=dict)  # parts in files of their own
 
     def save(self, shelf: Path) -> Pair:
         torch.manual_seed(5)
@@ -55,6 +56,11 @@ class Kind:
             for name, tensor in original(getattr(pipeline, part)).items():
                 tensors[place + name] = tensor.contiguous()
         save_file(tensors, shelf / "mine.safetensors", metadata={"modelspec.title": "mine"})
+        for part, name in self.beside.items():
+            found = original(getattr(pipeline, part))
+            save_file({name: tensor.contiguous() for name, tensor in found.items()}, shelf / name)
+        if hasattr(pipeline, "text_encoder_2") and isinstance(pipeline.text_encoder_2, T5EncoderModel):
+            pipeline.tokenizer_2.save_pretrained(shelf / "tokenizer_2")
         (shelf / "mine.tessera.json").write_text(OWN, encoding="utf-8")
         words.clip_tokenizer(77).save_pretrained(shelf / "tokenizer")
         return shelf / "mine.safetensors"
@@ -68,6 +74,10 @@ def original(network: Any) -> names.State:
         return names.unet(state, config.layers_per_block, attends_last=last)
     if isinstance(network, diffusers.AutoencoderKL):
         return names.vae(state)
+    if isinstance(network, diffusers.FluxTransformer2DModel):
+        return names.flux(state)
+    if isinstance(network, T5EncoderModel):
+        return {name: tensor for name, tensor in state.items() if name != "encoder.embed_tokens.weight"}
     return names.open_clip(state) if isinstance(network, CLIPTextModelWithProjection) else names.clip(state)
 
 
@@ -183,6 +193,39 @@ def refiner() -> Any:
     )
 
 
+def flux(name: str, channels: int = 64, *, guided: bool = True, **scheduled: Any) -> Any:
+    config = T5Config(
+        vocab_size=64,
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_heads=2,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+    )
+    transformer = diffusers.FluxTransformer2DModel(
+        in_channels=channels,
+        out_channels=64,
+        num_layers=2,
+        num_single_layers=3,
+        attention_head_dim=128,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=64,
+        guidance_embeds=guided,
+    )
+    return getattr(diffusers, name)(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(max_image_seq_len=4096, **scheduled),
+        vae=decoder(16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=text_encoder(),
+        tokenizer=tokenizer(),
+        text_encoder_2=T5EncoderModel(config),
+        tokenizer_2=words.t5_tokenizer(512),
+        transformer=transformer,
+    )
+
+
 AROUND = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
 STABLE = {**AROUND, "text_encoder": "cond_stage_model.transformer."}
 XL = {
@@ -191,7 +234,17 @@ XL = {
     "text_encoder_2": "conditioner.embedders.1.model.",
 }
 REFINER = {**AROUND, "text_encoder_2": "conditioner.embedders.0.model."}
+ALONE = {"vae": "ae.safetensors", "text_encoder": "clip_l.safetensors", "text_encoder_2": "t5xxl_fp16.safetensors"}
+ALL = {
+    "transformer": "model.diffusion_model.",
+    "vae": "vae.",
+    "text_encoder": "text_encoders.clip_l.transformer.",
+    "text_encoder_2": "text_encoders.t5xxl.transformer.",
+}
 KINDS: dict[str, Kind] = {
+    "flux_dev": Kind(lambda: flux("FluxPipeline", shift=3.0, use_dynamic_shifting=True), {"transformer": ""}, ALONE),
+    "flux_schnell": Kind(lambda: flux("FluxPipeline", guided=False), ALL),
+    "flux_fill": Kind(lambda: flux("FluxFillPipeline", 384, shift=3.0, use_dynamic_shifting=True), ALL),
     "sdxl": Kind(lambda: xl("StableDiffusionXLPipeline", large_unet(4)), XL),
     "sdxl_inpaint": Kind(lambda: xl("StableDiffusionXLInpaintPipeline", large_unet(9)), XL),
     "sdxl_refiner": Kind(lambda: refiner(), REFINER),
