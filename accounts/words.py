@@ -19,6 +19,7 @@ WORDS = {
     ("device.limits", "device"): "Changed what a device may use of memory",
     ("checkpoint.keep_warm", "checkpoint"): "Kept a checkpoint warm, or let it go",
     ("checkpoint.precision", "checkpoint"): "Chose the numbers of a checkpoint",
+    ("checkpoint.forget_memory", "checkpoint"): "Forgot what was learnt of a checkpoint's memory",
 }
 
 

@@ -11,15 +11,19 @@ from unfold.decorators import action, display
 
 from accounts.current import person
 from accounts.services import audit_record
+from generation.admin.ledger_page import amount
+from generation.engines.plan import Plan
 from generation.models import Checkpoint
 from generation.services.checkpoints import (
     CheckpointRefusedError,
     checkpoint_disable,
     checkpoint_enable,
     checkpoint_rename,
+    checkpoint_set_keep_warm,
     checkpoint_set_precision,
     checkpoint_types,
 )
+from generation.services.footprints import footprint_forget, footprint_known
 
 FACTS = (
     "name",
@@ -32,6 +36,8 @@ FACTS = (
     "licence_words",
     "sum_words",
     "seconds_per_picture",
+    "memory_foretold",
+    "memory_learnt",
     "created_at",
 )
 
@@ -48,14 +54,16 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
         "size_words",
         "megabytes",
         "enabled",
+        "keep_warm",
         "disabled_reason",
     )
     list_filter = ("enabled", "family")
     search_fields = ("name", "title")
-    actions = ("enable_selected", "disable_selected")
+    actions = ("enable_selected", "disable_selected", "forget_selected")
     readonly_fields = (*FACTS, "enabled", "disabled_reason", "is_starter")
     fieldsets = (
-        (None, {"fields": ("title", "description", "precision", "enabled", "disabled_reason", "is_starter")}),
+        (None, {"fields": ("title", "description", "precision", "keep_warm")}),
+        ("State", {"fields": ("enabled", "disabled_reason", "is_starter")}),
         ("Facts", {"fields": FACTS}),
     )
 
@@ -83,6 +91,26 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
             return str(error)
         return "; ".join(f"{part}: {_megabytes(types)}" for part, types in parts.items())
 
+    @display(description="Memory, foretold")
+    def memory_foretold(self, checkpoint: Checkpoint) -> str:
+        """For its sizes, drawn the usual way."""
+        footprint = footprint_known(checkpoint=checkpoint)
+        if footprint is None:
+            return "not known: its files cannot be read"
+        precision = "fp32" if checkpoint.precision == "auto" else checkpoint.precision
+        plan, bare = Plan(precision), footprint.with_learnt({})
+        sizes = [
+            f"{amount(bare.need(plan, width, height, device=''))} for {width}x{height}"
+            for width, height in checkpoint.sizes
+        ]
+        return f"{precision}: {'; '.join(sizes) or amount(bare.weights(plan)) + ' of weights'}"
+
+    @display(description="Memory, learnt")
+    def memory_learnt(self, checkpoint: Checkpoint) -> str:
+        """The highest that was measured of each way to draw."""
+        learnt = checkpoint.footprint.get("learnt", {})
+        return "; ".join(f"{key.replace('/', ', ')}: {amount(need)}" for key, need in learnt.items()) or "nothing yet"
+
     @display(description="Licence")
     def licence_words(self, checkpoint: Checkpoint) -> str:
         """As stated in its folder."""
@@ -99,6 +127,8 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
         if "precision" in form.changed_data:
             checkpoint_set_precision(checkpoint=obj, precision=obj.precision)
             self._record(request, obj, "checkpoint.precision")
+        if "keep_warm" in form.changed_data:
+            checkpoint_set_keep_warm(checkpoint=obj, keep_warm=obj.keep_warm, user=person(request))
 
     @action(description="Enable", permissions=["change"])
     def enable_selected(self, request: HttpRequest, queryset: QuerySet[Checkpoint]) -> None:
@@ -118,6 +148,14 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
             with transaction.atomic():
                 checkpoint_disable(checkpoint=checkpoint, reason=f"Disabled by {request.user}.")
                 self._record(request, checkpoint, "checkpoint.disable")
+
+    @action(description="Forget what was learnt of their memory", permissions=["change"])
+    def forget_selected(self, request: HttpRequest, queryset: QuerySet[Checkpoint]) -> None:
+        """It is foretold again, and learnt anew."""
+        for checkpoint in queryset:
+            footprint_forget(checkpoint=checkpoint)
+            self._record(request, checkpoint, "checkpoint.forget_memory")
+        messages.success(request, "Forgotten. It is learnt anew with the next requests.")
 
     def _record(self, request: HttpRequest, checkpoint: Checkpoint, verb: str) -> None:
         audit_record(

@@ -3,6 +3,7 @@
 from django.contrib import admin
 from unfold.decorators import display
 
+from generation.admin.ledger_page import drawn_words
 from generation.admin.looks import LookMixin
 from generation.admin.rules import WatchedAdmin
 from generation.models import Image
@@ -12,19 +13,34 @@ from generation.models import Image
 class ImageAdmin(LookMixin, WatchedAdmin):
     """No thumbnails and no prompts in lists."""
 
-    list_display = ("created_at", "owner", "project", "checkpoint_name", "size", "kilobytes", "trashed_at")
+    list_display = (
+        "created_at",
+        "owner",
+        "project",
+        "checkpoint_name",
+        "size",
+        "drawn_with",
+        "kilobytes",
+        "trashed_at",
+    )
     list_filter = ("checkpoint_name", ("trashed_at", admin.EmptyFieldListFilter))
     search_fields = ("id", "owner__email", "project__name")
     list_select_related = ("owner", "project")
     fieldsets = (
         (None, {"fields": ("id", "owner", "project", "request", "index", "look_link")}),
-        ("Figures", {"fields": ("checkpoint_name", "size", "seed", "kilobytes", "sha256", "created_at", "trashed_at")}),
+        ("Figures", {"fields": ("checkpoint_name", "size", "drawn_with", "seed", "kilobytes", "sha256")}),
+        ("Times", {"fields": ("created_at", "trashed_at")}),
     )
 
     @display(description="Size")
     def size(self, image: Image) -> str:
         """In pixels."""
         return f"{image.width} x {image.height}"
+
+    @display(description="Drawn with")
+    def drawn_with(self, image: Image) -> str:
+        """Its numbers, and how memory was spared."""
+        return drawn_words(image.recipe)
 
     @display(description="KB", ordering="size_bytes")
     def kilobytes(self, image: Image) -> int:

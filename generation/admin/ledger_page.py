@@ -1,8 +1,10 @@
 """The memory ledger of a device as operators read it: who holds what, since when, and how much is left. Reads only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import cycle
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -103,6 +105,12 @@ def amount(size: int) -> str:
     return f"{size / MEGABYTE:.0f} MB"
 
 
+def drawn_words(told: Mapping[str, Any]) -> str:
+    """Numbers and sparing of a recipe, of figures or of a holding: "bf16, sliced and tiled"."""
+    sparing = SPARING.get(str(told.get("memory") or ""), "")
+    return ", ".join(word for word in (str(told.get("precision") or ""), sparing) if word)
+
+
 def _ledger(device: Device) -> Ledger:
     try:
         return Ledger.from_dict(device.ledger)
@@ -187,7 +195,6 @@ def _title(holding: Holding, checkpoints: dict[str, Checkpoint]) -> str:
 
 
 def _row(holding: Holding, known: Checkpoint | None) -> Row:
-    sparing = SPARING.get(holding.memory, holding.memory)
     return Row(
         name=holding.name,
         title=known.title if known is not None else holding.name,
@@ -195,7 +202,7 @@ def _row(holding: Holding, known: Checkpoint | None) -> Row:
         since=_moment(holding.since),
         device=amount(holding.device_bytes),
         host=amount(holding.warm_bytes),
-        drawn_with=", ".join(word for word in (holding.precision, sparing) if word),
+        drawn_with=drawn_words({"precision": holding.precision, "memory": holding.memory}),
         in_use=holding.leases,
         used=_moment(holding.last_used),
         kept=known.keep_warm if known is not None else holding.keep_warm,

@@ -10,6 +10,7 @@ from unfold.decorators import action, display
 
 from accounts.current import person
 from core.errors import TesseraError
+from generation.admin.ledger_page import drawn_words
 from generation.admin.looks import LookMixin
 from generation.admin.rules import WatchedAdmin
 from generation.models import GenerationRequest
@@ -45,6 +46,7 @@ class RequestAdmin(LookMixin, WatchedAdmin):
         "kind",
         "pictures",
         "took",
+        "drawn_with",
         "attempt",
         "error_code",
     )
@@ -54,7 +56,7 @@ class RequestAdmin(LookMixin, WatchedAdmin):
     actions = ("cancel_selected", "retry_selected")
     fieldsets = (
         (None, {"fields": ("id", "state", "owner", "project", "checkpoint", "kind", "look_link")}),
-        ("Figures", {"fields": ("size", "pictures", "attempt", "device", "step", "steps", "figures")}),
+        ("Figures", {"fields": ("size", "pictures", "attempt", "device", "drawn_with", "step", "steps", "figures")}),
         ("Times", {"fields": ("created_at", "started_at", "finished_at", "took", "cancel_requested_at")}),
         ("Lease", {"fields": ("lease_token", "lease_until")}),
         ("Failure", {"fields": ("error_code", "error_message", "error_hint")}),
@@ -92,6 +94,11 @@ class RequestAdmin(LookMixin, WatchedAdmin):
         if request.state == GenerationRequest.State.QUEUED or request.started_at is None:
             return f"waits for {timesince(request.created_at)}"
         return f"drawn for {timesince(request.started_at)}"
+
+    @display(description="Drawn with")
+    def drawn_with(self, request: GenerationRequest) -> str:
+        """Its numbers, and how memory was spared; empty before it is drawn."""
+        return drawn_words(request.figures)
 
     @action(description="Cancel", permissions=["change"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[GenerationRequest]) -> None:
