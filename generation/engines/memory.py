@@ -6,7 +6,7 @@ acquire; `resident` and `ledger` may be read from any.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -56,6 +56,7 @@ class MemoryManager:
         warm = limits.warm_budget(psutil.virtual_memory().total, unified=device.unified)
         self._tiers = Tiers(Ledger(budget, warm, device.unified, name_for(device, ""), baseline=device.memory_used()))
         self._known: set[CheckpointSpec] = set()
+        self._unready: set[CheckpointSpec] = set()  # to be kept warm, but could not be loaded
 
     @property
     def resident(self) -> tuple[tuple[str, int], ...]:
@@ -107,6 +108,21 @@ class MemoryManager:
         self._forget(gone, "nobody used it for long")
         self._lay_aside([one for one in tired if one.tier == "device" and one not in gone], "nobody used it for long")
 
+    def keep_warm(self, specs: Sequence[CheckpointSpec]) -> None:
+        """From now on these, and no others, are kept warm: brought to the device as far as they fit beside the rest.
+
+        One that cannot be loaded is told in the log, and not tried again before somebody draws with it.
+        """
+        self._tiers.keep_warm(specs)
+        for spec in specs:
+            if spec not in self._unready and self._fits_beside(spec):
+                self._unready.add(spec)
+                try:
+                    with self.acquire(spec, self._usual_plan(spec)):
+                        self._unready.discard(spec)
+                except EngineError as error:
+                    logger.warning("%s is not kept warm: %s", spec.name, error.message)
+
     def settle(self, wish: object) -> None:
         """A wish has ended: measure what is in use beside the checkpoints, and how much that has grown.
 
@@ -116,7 +132,8 @@ class MemoryManager:
         ledger, baseline = self.ledger, self.ledger.baseline
         newest = self._tiers.newest()
         if newest is not None and newest not in self._known:
-            self._known.add(newest)
+            if wish is not None:
+                self._known.add(newest)
             baseline = max(baseline, beside)
         wishes = ledger.wishes + (wish is not None)
         self._tiers.publish(baseline=baseline, creep=max(beside - baseline, 0), wishes=wishes)
@@ -133,6 +150,7 @@ class MemoryManager:
     def remember(self, spec: CheckpointSpec, plan: Plan) -> None:
         """A wish was drawn by this plan: the next one shall not fail again where this one did."""
         self._precisions[spec] = plan.precision
+        self._unready.discard(spec)
 
     def plan_for(self, spec: CheckpointSpec, params: GenerationParams) -> tuple[Plan, int | None]:
         """How to begin with this wish, in the numbers that were last drawn with; and what it needs.
@@ -170,6 +188,20 @@ class MemoryManager:
         while later is not None and (later.memory not in useful or (loading and later.memory not in LOADING_RUNGS)):
             later = later.sparing()
         return later
+
+    def _usual_plan(self, spec: CheckpointSpec) -> Plan:
+        """In the numbers that were last drawn with, whole."""
+        chosen = "" if spec.precision == "auto" else spec.precision
+        return Plan(name_for(self.device, self._precisions.get(spec, chosen)))
+
+    def _fits_beside(self, spec: CheckpointSpec) -> bool:
+        """Whether it is not on the device, and could be without driving out another."""
+        resident = self._tiers.resident()
+        if self._tiers.find(spec) in resident or (self.limits.most and len(resident) >= self.limits.most):
+            return False
+        footprint = self._footprint(spec)
+        need = footprint.weights(self._usual_plan(spec)) if footprint is not None else 0
+        return self.device.memory_used() + need <= self.ledger.budget
 
     def _gives(self) -> int:
         """Bytes that one checkpoint can have now if all others leave."""

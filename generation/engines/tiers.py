@@ -1,6 +1,7 @@
 """What is held: on the device, or warm in host memory; who uses it, who was used last. Moves nothing by itself."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,6 +84,12 @@ class Tiers:
         self._entries.remove(entry)
         self._entries.append(entry)
         entry.spec, entry.used = spec, time.time()
+
+    def keep_warm(self, specs: Collection[CheckpointSpec]) -> None:
+        """These and no others."""
+        for entry in self._entries:
+            entry.spec = replace(entry.spec, keep_warm=entry.spec in specs)
+        self.publish()
 
     def idle(self, tier: Tier | None = None) -> list[Entry]:
         """What nobody uses, in the order in which it may go: kept-warm ones last, the longest unused first."""
