@@ -48,6 +48,7 @@ clean: ## remove the environment (data/ stays)
 	@echo "Installing Tessera's libraries (the first time takes some minutes) ..."
 	@$(PIP) torch
 	@$(PIP) .
+	@$(PIP) --no-deps open_clip_torch  # only its list of CLIP's words is read: see docs/decisions/0009-single-files.md
 	@rm -rf build tessera.egg-info
 	@touch $@
 

@@ -20,6 +20,7 @@ from generation.engines.flux_layouts import WORDS
 from generation.engines.flux_weights import State
 from generation.engines.loading import narrower, require_complete
 from generation.engines.precision import Numbers
+from generation.engines.reading import AGAIN
 from generation.engines.single_places import Place
 from generation.engines.single_settings import Single, understand
 from generation.engines.single_weights import CONVERTERS
@@ -58,11 +59,22 @@ def _network(single: Single, part: str, numbers: Numbers) -> torch.nn.Module:
     state = CONVERTERS[name](_state(single.layout.places[part]), settings)
     if not hasattr(network, "text_model"):  # one of the two classes of CLIP has it, the other not
         state = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
+    _require_shapes(part, network, state)
     require_complete(part, network.load_state_dict(state, strict=False, assign=True).missing_keys)
     if hasattr(network, "shared"):
         network.set_input_embeddings(network.shared)  # T5 has its words once
     dtype = narrower(types_of(single.weights[part]), dtype_of(part, numbers))
     return cast(torch.nn.Module, network.to(dtype).eval())
+
+
+def _require_shapes(part: str, network: torch.nn.Module, state: State) -> None:
+    """Raises CheckpointError, naming one, when tensors are of other shapes than the rest of them lets expect."""
+    own = network.state_dict()
+    wrong = [name for name, tensor in state.items() if name in own and own[name].shape != tensor.shape]
+    if wrong:
+        raise CheckpointError(
+            f"{len(wrong)} weights of {part} have other shapes than they must, {min(wrong)} among them.", hint=AGAIN
+        )
 
 
 def _state(place: Place) -> State:

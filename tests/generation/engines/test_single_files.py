@@ -1,10 +1,20 @@
 """Single files in the original layouts: read without settings beside them, drawn as the folder of the same weights."""
 
-import pytest
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
 
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from generation.engines.footprint import predict
 from generation.engines.inspection import inspect_checkpoint
+from generation.engines.params import Lora
 from tests.generation.engines.drawing import draw, finals, loaded, same
 from tests.generation.engines.test_families import wish
+from tests.generation.engines.tiny_lora import save_lora
 from tests.generation.engines.tiny_single import KINDS, Pair
 
 pytestmark = [  # the library's own
@@ -39,3 +49,62 @@ def test_it_draws_the_very_pictures_of_the_folder(pair: Pair) -> None:
         [ours], [theirs] = finals(draw(engine, 0, **asked)), finals(draw(other, 0, **asked))
         assert same(ours, theirs), capability
         assert ours.pixels.std() > 1
+
+
+def test_its_memory_is_that_of_the_folder(pair: Pair) -> None:
+    ours, theirs = predict(pair.file), predict(pair.folder)
+    assert ours.parts.keys() == theirs.parts.keys()
+    for part, types in theirs.parts.items():
+        assert ours.parts[part]["F32"] == pytest.approx(types["F32"], rel=0.02), part
+
+
+@pytest.fixture(scope="module")
+def stable(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return KINDS["sd15"].save(tmp_path_factory.mktemp("stable"))
+
+
+def test_loras_and_schedulers_work_as_with_the_folder(stable: Pair, tmp_path: Path) -> None:
+    lora = Lora("mine", str(save_lora(tmp_path / "lora.safetensors", stable.folder, texts=True)))
+    engine, other = loaded(stable.file, "diffusion"), loaded(stable.folder, "diffusion")
+    plain = draw(engine, 64, steps=3)[-1]
+    for wanted in ({"loras": (lora,)}, {"scheduler": "dpmpp_2m_karras"}, {"scheduler": "euler_a", "loras": (lora,)}):
+        ours = draw(engine, 64, steps=3, **wanted)[-1]
+        assert same(ours, draw(other, 64, steps=3, **wanted)[-1])
+        assert not same(ours, plain)
+    assert same(draw(engine, 64, steps=3)[-1], plain)
+
+
+def test_one_in_half_precision_stays_a_mapped_file(stable: Pair, tmp_path: Path) -> None:
+    half = shelf(tmp_path, stable)
+    save_file({name: halved(tensor) for name, tensor in load_file(stable.file).items()}, half)
+    assert set(predict(half).parts["unet"]) == {"F16"}
+    engine: Any = loaded(half, "diffusion")
+    mapped = sum(weight.master.nbytes for weight in engine.weights.all if weight.mapped)
+    if sys.platform == "linux":
+        assert mapped > 0.95 * sum(weight.master.nbytes for weight in engine.weights.all)
+    whole, ours = (draw(one, 64, steps=1)[-1].pixels.astype(int) for one in (loaded(stable.file, "diffusion"), engine))
+    assert 0 < abs(whole - ours).mean() < 8
+
+
+def test_files_of_early_days_and_leftovers_of_training_are_read(stable: Pair, tmp_path: Path) -> None:
+    """No `text_model.` in the names of the text encoder; weights that were averaged, beside those that are used."""
+    file = shelf(tmp_path, stable)
+    tensors = load_file(stable.file)
+    early = {name.replace(".transformer.text_model.", ".transformer."): tensor for name, tensor in tensors.items()}
+    early |= {f"model_ema.{number}": torch.zeros(3) for number in range(200)}
+    save_file({**early, "alphas_cumprod": torch.zeros(1000)}, file)
+    assert inspect_checkpoint(file) == inspect_checkpoint(stable.file)
+    assert same(
+        draw(loaded(file, "diffusion"), 64, steps=2)[-1], draw(loaded(stable.file, "diffusion"), 64, steps=2)[-1]
+    )
+
+
+def halved(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor
+
+
+def shelf(folder: Path, pair: Pair) -> Path:
+    """Where a file may be written, with what belongs to the one of this pair."""
+    shutil.copytree(pair.file.parent / "tokenizer", folder / "tokenizer")
+    shutil.copy(pair.file.with_suffix(".tessera.json"), folder / "mine.tessera.json")
+    return folder / "mine.safetensors"
