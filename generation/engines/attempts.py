@@ -87,6 +87,8 @@ class Attempts:
                 "Memory ran out while drawing, even in the most sparing way.",
                 hint="Use a smaller size or draw fewer at once.",
             ) from failure
+        if plan != self.plan:
+            self.memory.outgrew(self.spec, self.plan, self.params)
         self.plan, self.need = plan, None
         message = f"Memory ran out, trying {self.spec.name} once more ({plan.memory})"
         return Note("memory.retry", message, {"checkpoint": self.spec.name, "memory": plan.memory})

@@ -72,12 +72,12 @@ class Device:
         return used
 
     def memory_total(self) -> int:
-        """Bytes there are: of the card, of Metal's working set, or of RAM within this process's control group."""
+        """Bytes there are: of the card, of Metal's working set, or of RAM within the limits set to this process."""
         if self.kind == "cuda":
             return int(torch.cuda.mem_get_info()[1])
         if self.kind == "mps":
             return metal.memory_total()
-        return min([psutil.virtual_memory().total, *_group_limits()])
+        return min([psutil.virtual_memory().total, *_group_limits(), *_address_limits()])
 
     def peak_memory(self) -> int:
         """Highest memory in use since reset_peak (mps: the highest that memory_used has seen)."""
@@ -107,7 +107,17 @@ class Device:
             return int(torch.cuda.mem_get_info()[0]) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         if self.kind == "mps":
             return max(self.memory_total() - int(torch.mps.current_allocated_memory()), 0)
-        return min([psutil.virtual_memory().available, *(limit - self.memory_used() for limit in _group_limits())])
+        own = psutil.Process().memory_info()
+        limits = [*(limit - own.rss for limit in _group_limits()), *(limit - own.vms for limit in _address_limits())]
+        return max(min([psutil.virtual_memory().available, *limits]), 0)
+
+    def confine(self, budget: int) -> None:
+        """Have the allocator refuse what goes beyond this many bytes; a CPU has none that could."""
+        part = min(budget / max(self.memory_total(), 1), 1.0)
+        if self.kind == "cuda":
+            torch.cuda.set_per_process_memory_fraction(part)
+        elif self.kind == "mps":
+            metal.confine(part)
 
     def works_on(self, tensor: torch.Tensor, dtype: torch.dtype) -> bool:
         """Whether a tensor in host memory can be calculated with as it is, without a copy of it."""
@@ -186,6 +196,12 @@ def _group_limits() -> list[int]:
             places.append(Path("/sys/fs/cgroup") / path / "memory.max")
     texts = [place.read_text(encoding="ascii").strip() for place in places if place.is_file()]
     return [int(text) for text in texts if text.isdigit()]
+
+
+def _address_limits() -> list[int]:
+    """What `ulimit -v` allows, which counts all that is mapped; none where it is not set."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return [] if limit == resource.RLIM_INFINITY else [limit]
 
 
 def _trim_heap() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from diffusers import AutoencoderTiny
 from diffusers.models.attention import FeedForward
 
 from generation.engines.device import Device
@@ -27,7 +28,7 @@ def rungs_of(pipeline: Any) -> tuple[MemoryRung, ...]:
     denoiser, decoder = _denoiser(pipeline), getattr(pipeline, "vae", None)
     rungs: list[MemoryRung] = ["whole"]
     rungs += ["sliced"] if _feed_forwards(denoiser) else []
-    rungs += ["tiled"] if hasattr(decoder, "use_tiling") else []
+    rungs += ["tiled"] if _tiles(decoder) else []
     rungs += ["single"] if type(denoiser).__name__ in ROW_SPLIT else []
     return (*rungs, "components", "sequential")
 
@@ -76,6 +77,13 @@ def _in_slices(part: FeedForward) -> Callable[..., torch.Tensor]:
         return torch.cat([FeedForward.forward(part, piece, *rest, **named) for piece in pieces], dim=-2)
 
     return forward
+
+
+def _tiles(decoder: Any) -> bool:
+    """Whether it works on tiles. An AutoencoderTiny takes its scale for 8, whatever it is, and is wrong elsewhere."""
+    if isinstance(decoder, AutoencoderTiny):
+        return bool(2 ** (len(decoder.config.decoder_block_out_channels) - 1) == decoder.spatial_scale_factor)
+    return hasattr(decoder, "use_tiling")
 
 
 def _tile(decoder: Any, *, on: bool) -> None:

@@ -23,11 +23,13 @@ from generation.engines.errors import CheckpointError
 from generation.engines.fragments import Fragment, Kind, Note, Step, Words
 from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.janus_batch import fragment_of
-from generation.engines.loading import bytes_of, quiet, require_complete, unusable
+from generation.engines.loading import bytes_of, dtype_to_read, quiet, require_complete, unusable
 from generation.engines.multimodal_precision import reading_dtype, set_numbers
 from generation.engines.params import QUESTION, CheckpointSpec, GenerationParams
-from generation.engines.plan import AS_IS, Plan
+from generation.engines.plan import AS_IS, MemoryRung, Plan
 from generation.engines.precision import Numbers, numbers_for
+from generation.engines.products import Asked, Plain, maker_for
+from generation.engines.weights import Weights
 
 TOP = 2048  # codes to choose among, the likeliest ones, where the folder does not say
 
@@ -35,12 +37,16 @@ TOP = 2048  # codes to choose among, the likeliest ones, where the folder does n
 class Emu3Engine:
     """Emu3-Gen, Emu3-Chat, or one that is both."""
 
+    rungs: tuple[MemoryRung, ...] = ("whole", "components", "sequential")
+
     def __init__(self, spec: CheckpointSpec) -> None:
+        self.weights: Weights | None = None
         self.spec = spec
         self._device: Device | None = None
         self._facts: CheckpointFacts | None = None
         self._network: Emu3ForConditionalGeneration | None = None
         self._core: Emu3Core | None = None
+        self._joins = False  # what draws is made of joined weights, and owns them
         self._marks: Marks | None = None
         self._writer: Emu3PromptWriter | None = None
         self._reader: Emu3PictureReader | None = None
@@ -58,16 +64,40 @@ class Emu3Engine:
                 self._marks = Marks.of(tokenizer, network)
                 self._writer = _writer(folder, tokenizer, self._marks, network, facts)
                 self._reader = Emu3PictureReader(folder, network)
-            self._network = network.to(device.torch)
-            self._core = Emu3Core(network, self._marks)
-        self._device, self._facts, self._plan = device, facts, plan
+            self._network, self._device, self._plan = network, device, plan
+            self.weights = _weights(network, device, numbers)
+            self.weights.make, self.weights.unmake = self._make_core, self._drop_core
+            self.weights.late = [network.model.text_model.layers]
+            self.weights.arrange(plan.memory)
+            self.weights.wake()
+        self._facts = facts
 
     def adapt(self, plan: Plan) -> bool:
         """Draw by this plan from now on; False when the weights must be read anew for it."""
-        if plan.precision != self._plan.precision or plan.uses("components"):
-            return plan == self._plan
+        if plan.precision != self._plan.precision or self.weights is None:
+            return False
         self._plan = plan
+        self.weights.arrange(plan.memory)
         return True
+
+    def _make_core(self) -> None:
+        """What draws, of weights that are on the device. Parts that take turns must be asked, and are not packed."""
+        assert self._network is not None and self._marks is not None and self.weights is not None  # noqa: S101
+        if self._core is None:
+            make = maker_for(self._network.lm_head.weight)
+            self._joins = make is Plain
+            turns = self._plan.uses("components")
+            self._core = Emu3Core(self._network, self._marks, Asked if turns else self.weights.fetching(make))
+
+    def _drop_core(self) -> None:
+        self._core = None
+
+    @property
+    def made_bytes(self) -> int:
+        """Of what was made of the weights, beside those that are left."""
+        if self._core is None or self.weights is None:
+            return 0
+        return self._core.size_bytes + (self.weights.taken_bytes if self._joins else 0)
 
     def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step | Words]:
         """Fragments of each picture, then its final; or words, the last time all of them. Raises EngineError."""
@@ -84,13 +114,14 @@ class Emu3Engine:
 
     def unload(self) -> None:
         """Drop every reference to tensors."""
+        if self.weights is not None:
+            self.weights.drop()
+        self.weights = None
         self._network = self._core = self._marks = self._writer = self._reader = None
 
     def size_bytes(self) -> int:
         """Of the loaded weights."""
-        if self._network is None or self._core is None:
-            return 0
-        return bytes_of([self._network]) + self._core.size_bytes
+        return 0 if self._network is None else bytes_of([self._network]) + self.made_bytes
 
     def _draw_all(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step]:
         assert self._device is not None and self._writer is not None  # noqa: S101 generate has seen to it
@@ -175,12 +206,20 @@ class Emu3Engine:
         return Emu3Decoder(self._network.model.vqmodel, grid, self._reader.mean, self._reader.deviation)
 
 
+def _weights(network: Emu3ForConditionalGeneration, device: Device, numbers: Numbers) -> Weights:
+    """In the parts that take turns when memory is short: thinking, and the picture codes' own network."""
+    brush = network.model.vqmodel
+    thinking = [part for part in [*network.model.children(), network.lm_head] if part is not brush]
+    parts = {"language": thinking, "decoder": [brush]}
+    return Weights.of(device, parts, {"language": numbers.network, "decoder": numbers.decoder})
+
+
 def _read(folder: Path, numbers: Numbers) -> Emu3ForConditionalGeneration:
     """The network, in RAM still; refuses one of which parts are missing."""
     quiet(transformers)
     network, report = Emu3ForConditionalGeneration.from_pretrained(
         folder,
-        dtype=reading_dtype(numbers),
+        dtype=dtype_to_read(folder, reading_dtype(numbers)),
         use_safetensors=True,
         local_files_only=True,
         variant=variant_of(folder),

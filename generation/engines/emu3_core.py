@@ -11,19 +11,20 @@ from transformers import Emu3ForConditionalGeneration
 
 from generation.engines.emu3_marks import Marks
 from generation.engines.llama import Language, Memory, language_of
-from generation.engines.products import maker_for
+from generation.engines.products import Asked, Maker, maker_for
 
 
 class Emu3Core:
     """Reads prompts, each into a memory of its own; then takes tokens, for all of them at once."""
 
-    def __init__(self, network: Emu3ForConditionalGeneration, marks: Marks) -> None:
-        make = maker_for(network.lm_head.weight)
-        self._network = network
+    def __init__(self, network: Emu3ForConditionalGeneration, marks: Marks, make: Maker | None = None) -> None:
+        make = make or maker_for(network.lm_head.weight)
+        self._network, self._marks = network, marks
         with torch.inference_mode():
             self._language: Language = language_of(network.model.text_model, make)
-            self._codes = make([_part(network.lm_head, marks.first, marks.codes)])
-        self.size_bytes = self._language.size_bytes + self._codes.size_bytes
+            # weights that are fetched when they are asked for are asked for as a whole
+            self._codes = None if make is Asked else make([_part(network.lm_head, marks.first, marks.codes)])
+        self.size_bytes = self._language.size_bytes + (0 if self._codes is None else self._codes.size_bytes)
 
     def read(self, rows: Sequence[torch.Tensor], answer: int) -> tuple[torch.Tensor, list[Memory]]:
         """[rows, width], what follows each of these prompts; and memories with room for an answer of that length."""
@@ -37,7 +38,9 @@ class Emu3Core:
 
     def score_codes(self, hidden: torch.Tensor) -> torch.Tensor:
         """[rows, codes]: of a vocabulary five times as large, only what a picture can go on with."""
-        return self._codes(hidden)
+        if self._codes is not None:
+            return self._codes(hidden)
+        return self.score_words(hidden)[:, self._marks.first : self._marks.first + self._marks.codes]
 
     def score_words(self, hidden: torch.Tensor) -> torch.Tensor:
         """[rows, tokens]"""

@@ -16,7 +16,7 @@ from generation.engines.device import Device
 from generation.engines.errors import CheckpointError, DeviceMemoryError, EngineError, InvalidNumbersError
 from generation.engines.fragments import Fragment, Kind, Note, Step, Words
 from generation.engines.inspection import inspect_checkpoint, require_drawable
-from generation.engines.int8 import INT8, works_in_int8
+from generation.engines.int8 import INT8, Int8Product, works_in_int8
 from generation.engines.janus_batch import Batch, Ended, Picture, fragment_of
 from generation.engines.janus_core import JanusCore
 from generation.engines.janus_loop import Sampling, Seat, look
@@ -29,7 +29,7 @@ from generation.engines.multimodal_precision import reading_dtype, set_numbers
 from generation.engines.params import QUESTION, CheckpointSpec, GenerationParams
 from generation.engines.plan import AS_IS, MemoryRung, Plan
 from generation.engines.precision import RUNGS, Numbers, numbers_for
-from generation.engines.products import Asked
+from generation.engines.products import Asked, Plain, maker_for
 from generation.engines.reading import AGAIN
 from generation.engines.weights import Weights
 
@@ -51,6 +51,7 @@ class JanusEngine:
         self._facts: CheckpointFacts | None = None
         self._network: JanusForConditionalGeneration | None = None
         self._core: JanusCore | None = None
+        self._joins = False  # what draws is made of joined weights, and owns them
         self._writer: PromptWriter | None = None
         self._reader: PictureReader | None = None
         self._mosaic: Mosaic | None = None
@@ -75,6 +76,7 @@ class JanusEngine:
             self._network, self._device, self._plan = network, device, plan
             self.weights = _weights(network, device, numbers)
             self.weights.make, self.weights.unmake = self._make_core, self._drop_core
+            self.weights.late = [network.model.language_model.layers, network.model.generation_head]
             self.weights.arrange(plan.memory)
             self.weights.wake()
         self._facts = facts
@@ -91,13 +93,15 @@ class JanusEngine:
 
     def _make_core(self) -> None:
         """What draws, of weights that are on the device. Parts that take turns must be asked, and are not packed."""
-        assert self._device is not None and self._network is not None  # noqa: S101 load has seen to it
+        assert self._device is not None and self._network is not None and self.weights is not None  # noqa: S101
         if self._core is None:
             turns = self._plan.uses("components")
             if self._device.kind == "cpu" and not turns:  # the order in which its convolutions are fastest
                 self._network.model.vqmodel.decoder.to(memory_format=torch.channels_last)
                 self._draft = self._parts.draft() if self._parts is not None and self._mosaic is None else None
-            self._core = JanusCore(self._network, int8=self._plan.precision == INT8, make=Asked if turns else None)
+            make = Int8Product if self._plan.precision == INT8 else maker_for(self._network.lm_head.weight)
+            self._joins = make is Plain
+            self._core = JanusCore(self._network, make=Asked if turns else self.weights.fetching(make))
 
     def _drop_core(self) -> None:
         self._core = self._draft = None
@@ -105,10 +109,9 @@ class JanusEngine:
     @property
     def made_bytes(self) -> int:
         """Of what was made of the weights, beside those that are left."""
-        if self._core is None or self._device is None or self.weights is None:
+        if self._core is None or self.weights is None:
             return 0
-        joined = 0 if self._device.kind == "cpu" else self.weights.taken_bytes
-        return self._made() + joined
+        return self._made() + (self.weights.taken_bytes if self._joins else 0)
 
     def _made(self) -> int:
         return sum(part.size_bytes for part in (self._core, self._draft) if part is not None)

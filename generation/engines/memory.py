@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ class MemoryManager:
         self.outside = 0  # bytes that were in use beside the newest engine when it was acquired
         self._footprints: dict[CheckpointSpec, Footprint] = {}
         budget = limits.device_budget(device.memory_total())
+        device.confine(budget)
         warm = limits.warm_budget(psutil.virtual_memory().total, unified=device.unified)
         self._tiers = Tiers(Ledger(budget, warm, device.unified, name_for(device, ""), baseline=device.memory_used()))
         self._known: set[CheckpointSpec] = set()
@@ -141,11 +143,18 @@ class MemoryManager:
     def learn(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams) -> int:
         """A wish was drawn by this plan: the bytes that the checkpoint and its drawing needed, kept for the next."""
         need = max(self.device.peak_memory() - self.outside, 0)
+        self._note(spec, plan, params, need)
+        return need
+
+    def outgrew(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams) -> None:
+        """Memory ran out by this plan with nobody beside it: the next wish of this size need not try it again."""
+        self._note(spec, plan, params, self._gives() + 1)
+
+    def _note(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams, need: int) -> None:
         footprint = self._footprint(spec)
         if footprint is not None:
             key = learnt_key(plan, params.width, params.height, device=self.device.kind)
             self._footprints[spec] = footprint.learn(key, need)
-        return need
 
     def remember(self, spec: CheckpointSpec, plan: Plan) -> None:
         """A wish was drawn by this plan: the next one shall not fail again where this one did."""
@@ -157,17 +166,17 @@ class MemoryManager:
 
         Raises DeviceMemoryError when it fits in no way.
         """
-        chosen = "" if spec.precision == "auto" else spec.precision
-        plan = Plan(precision=self._precisions.get(spec, chosen))
+        chosen, size = "" if spec.precision == "auto" else spec.precision, (params.width, params.height)
+        plan = Plan(self._precisions.get(spec, chosen), self.device.starting_rung(*size))
         footprint = self._footprint(spec)
         if footprint is None:
             return plan, None
-        device, size, gives = self.device.kind, (params.width, params.height), self._gives()
-        named = Plan(name_for(self.device, plan.precision))
+        device, gives = self.device.kind, self._gives()
+        named = replace(plan, precision=name_for(self.device, plan.precision))
         fitting, need = first_plan(footprint, named, *size, device=device, gives=gives)
         if fitting is None:
             raise self._refuse(spec, footprint, named, params, gives)
-        return Plan(plan.precision, fitting.memory), need
+        return replace(plan, memory=fitting.memory), need
 
     def spare(self, spec: CheckpointSpec, plan: Plan, *, loading: bool = False) -> Plan | None:
         """Memory ran out by `plan`: free all that can be freed; the plan to try next, if any."""

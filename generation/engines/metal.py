@@ -21,6 +21,11 @@ def prepare() -> None:
     torch.mps.set_per_process_memory_fraction(MEMORY_FRACTION)
 
 
+def confine(part: float) -> None:
+    """Of recommended_max_memory, never more than is recommended."""
+    torch.mps.set_per_process_memory_fraction(min(part, MEMORY_FRACTION))
+
+
 def purge() -> None:
     """Give memory back. In this order: references are gone, garbage, the cache, then wait until it has happened.
 

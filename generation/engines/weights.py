@@ -8,7 +8,7 @@ device. So laying aside copies nothing: the copy is dropped, or the mapped pages
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SMALL_VECTOR = 64 * 1024  # as SMALL, for what has one dimension only: norms are read by hand here and there
 SMALL = 256  # bytes up to which a tensor is not worth moving back and forth
 Parts = Mapping[str, Sequence[torch.nn.Module]]
+Made = TypeVar("Made")
 
 
 def nothing() -> None:
@@ -72,7 +73,7 @@ class Weights:
     """Those of one engine. `parts` are its networks by name, which take turns on the sparing rungs.
 
     `make` is called when they are on the device, for what an engine makes of them and uses in their stead; `unmake`
-    before they are laid aside.
+    before they are laid aside. Those of `late` are left to `make`, which fetches them bit by bit (see `fetching`).
     """
 
     device: "Device"
@@ -83,6 +84,7 @@ class Weights:
     _rung: MemoryRung = "whole"
     make: Callable[[], None] = field(default=nothing)
     unmake: Callable[[], None] = field(default=nothing)
+    late: Sequence[torch.nn.Module] = ()
 
     @classmethod
     def of(cls, device: "Device", parts: Parts, dtypes: Mapping[str, torch.dtype]) -> Self:
@@ -154,9 +156,29 @@ class Weights:
     def wake(self) -> None:
         """Everything on the device, or what is arranged. May run out of memory, and then some of it is there."""
         if self._turns is None:
-            self._wake(self.all)
+            late = {id(weight) for weight in self._within(_below(self.late))}
+            self._wake([weight for weight in self.all if weight.is_needed and id(weight) not in late])
         self.make()
+        if self._turns is None:
+            self._wake([weight for weight in self.all if weight.is_needed])
         self._sleep([weight for weight in self.all if not weight.is_needed])  # taken up by what was made
+
+    def fetching(
+        self, make: Callable[[Sequence[torch.nn.Linear]], Made]
+    ) -> Callable[[Sequence[torch.nn.Linear]], Made]:
+        """The same, but each time the weights of the layers are fetched before, and let go after.
+
+        So what is made of many layers never stands beside all that it is made of.
+        """
+
+        def made(layers: Sequence[torch.nn.Linear]) -> Made:
+            taken = self._within(layers)
+            self._wake(taken)
+            result = make(layers)
+            self._sleep([weight for weight in taken if not weight.is_needed])
+            return result
+
+        return made
 
     def sleep(self) -> None:
         """Nothing on the device."""
@@ -172,7 +194,7 @@ class Weights:
         """No reference to any tensor is kept."""
         if self._turns is not None:
             self._turns.end()
-        self._turns, self.parts, self.make, self.unmake = None, {}, nothing, nothing
+        self._turns, self.parts, self.make, self.unmake, self.late = None, {}, nothing, nothing, ()
         self.all.clear()
         self._of.clear()
 
@@ -207,6 +229,10 @@ class Weights:
                     weight.dtype = weight.tensor.dtype  # somebody may have widened it meanwhile
                     _empty(weight, self.device)
         release(weight.master for weight in leaving if weight.mapped and weight.is_master)
+
+
+def _below(modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
+    return [below for module in modules for below in module.modules()]
 
 
 def _tensors(

@@ -4,6 +4,7 @@ It calculates on the CPU. Weights get there by a copy, as onto a card; what draw
 every operation; and whatever would not fit raises what a card's allocator raises.
 """
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,8 +15,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from generation.engines import diffusion
+from generation.engines import diffusion, glm_image_refining
 from generation.engines.device import Device
+from generation.engines.weights import Weights
 
 PLENTY = 1 << 40
 DRAWING = ("drawing", "looking", "describing")  # how `memory_errors` is told that the device works
@@ -30,7 +32,8 @@ class NarrowDevice(Device):
         self.highest = 0
         self.copies = 0
         self.refused = 0
-        self._held: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._held: dict[int, tuple[Any, int]] = {}  # what tells whether it is gone, and bytes
+        self._most = 0  # bytes that may be held, those that have gone since the last look among them
 
     @property
     def unified(self) -> bool:
@@ -44,7 +47,11 @@ class NarrowDevice(Device):
 
     def memory_used(self) -> int:
         self._held = {key: one for key, one in self._held.items() if not one[0].expired()}
-        return sum(size for _, size in self._held.values())
+        self._most = sum(size for _, size in self._held.values())
+        return self._most
+
+    def confine(self, budget: int) -> None:
+        self.limit = min(self.limit, budget)
 
     def peak_memory(self) -> int:
         return self.highest
@@ -63,14 +70,18 @@ class NarrowDevice(Device):
 
     def count(self, tensor: torch.Tensor) -> None:
         """This storage is on the device, if it fits. Raises what a card's allocator raises."""
-        storage = tensor.untyped_storage()
-        if storage._cdata in self._held and not self._held[storage._cdata][0].expired():
+        key, size, life = _about(tensor)
+        if key in self._held and not self._held[key][0].expired():
             return
-        used = self.memory_used() + storage.nbytes()
+        self._held[key] = life, size
+        self._most += size
+        if self._most <= min(self.highest, self.limit):
+            return
+        used = self.memory_used()  # looked at closely, which takes time
         if used > self.limit:
+            del self._held[key]
             self.refused += 1
-            raise torch.OutOfMemoryError(f"Stand-in out of memory. Tried to allocate {storage.nbytes()} bytes.")
-        self._held[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+            raise torch.OutOfMemoryError(f"Stand-in out of memory. Tried to allocate {size} bytes.")
         self.highest = max(self.highest, used)
 
     @contextmanager
@@ -99,20 +110,48 @@ class Watching(TorchDispatchMode):
         return answer
 
 
+class Packed:
+    """Weights in an order of oneDNN's own have no storage that could be asked: they live as long as their tensor."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor = weakref.ref(tensor)
+
+    def expired(self) -> bool:
+        return self._tensor() is None
+
+
 def id_of(tensor: torch.Tensor) -> int:
     """Of its storage."""
-    return int(tensor.untyped_storage()._cdata)
+    return id(tensor) if tensor.is_mkldnn else int(tensor.untyped_storage()._cdata)
 
 
-def watch_threads(monkeypatch: pytest.MonkeyPatch, device: NarrowDevice) -> None:
-    """Pipelines work in a thread of their own, where nobody watches yet."""
-    aside = diffusion.iterate_aside
+def _about(tensor: torch.Tensor) -> tuple[int, int, Any]:
+    """Its key, its bytes, and what tells whether it is gone."""
+    if tensor.is_mkldnn:
+        return id_of(tensor), tensor.numel() * tensor.itemsize, Packed(tensor)
+    storage = tensor.untyped_storage()
+    return id_of(tensor), storage.nbytes(), StorageWeakRef(storage)
 
-    def watched(work: Any) -> Any:
-        def watched_work(emit: Any) -> None:
-            with Watching(device):
-                work(emit)
 
-        return aside(watched_work)
+def watch(monkeypatch: pytest.MonkeyPatch, device: NarrowDevice) -> None:
+    """Also where nobody says that the device works: pipelines in threads of their own, and weights that are woken."""
 
-    monkeypatch.setattr(diffusion, "iterate_aside", watched)
+    def watched(aside: Any) -> Any:
+        def watched_aside(work: Any) -> Any:
+            def watched_work(emit: Any) -> None:
+                with Watching(device):
+                    work(emit)
+
+            return aside(watched_work)
+
+        return watched_aside
+
+    for module in (diffusion, glm_image_refining):
+        monkeypatch.setattr(module, "iterate_aside", watched(module.iterate_aside))
+    wake = Weights.wake
+
+    def watched_wake(weights: Weights) -> None:
+        with Watching(device):
+            wake(weights)
+
+    monkeypatch.setattr(Weights, "wake", watched_wake)

@@ -321,7 +321,8 @@ def test_every_rung_of_memory_draws(glm_image_folder: Path) -> None:
         assert engine.adapt(Plan(memory=rung)) and engine.weights is not None
         engine.weights.wake()
         drawn[rung] = the_final(engine, **EDIT)
-    assert same(drawn["whole"], drawn["sliced"])
+    difference = drawn["whole"].pixels.astype(int) - drawn["sliced"].pixels
+    assert np.abs(difference).max() <= 1, "pieces may be added up in another order"
     for rung in ("at first", "components", "sequential"):  # tiles are blended, which is all that they change
         assert same(drawn[rung], drawn["tiled"])
     assert told == pytest.approx(inner(loaded(glm_image_folder, "multimodal"))._colours.told)

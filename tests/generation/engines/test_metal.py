@@ -1,6 +1,7 @@
 """Metal through a stand-in for `torch.mps`: which calls, in which order. What Metal itself does is not checked here."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,10 @@ import torch
 from generation.engines import device as devices
 from generation.engines import metal
 from generation.engines.device import Device, is_out_of_memory
+from generation.engines.footprint import Footprint
+from generation.engines.limits import Limits
+from generation.engines.memory import MemoryManager
+from generation.engines.params import CheckpointSpec, GenerationParams
 
 GIBIBYTE = 1024**3
 
@@ -26,6 +31,9 @@ class Mps:
 
     def driver_allocated_memory(self) -> int:
         return self.allocated
+
+    def current_allocated_memory(self) -> int:
+        return self.allocated // 2
 
     def recommended_max_memory(self) -> int:
         return 11 * GIBIBYTE
@@ -55,6 +63,17 @@ def test_memory_that_runs_out_is_an_error_and_not_a_swapping_machine(mps: Mps) -
     Device("mps")
     assert mps.calls == ["fraction"]
     assert mps.fraction == 1.0
+
+
+def test_a_budget_is_held_by_the_allocator_and_sizes_that_metal_aborts_for_begin_sliced(
+    mps: Mps, diffusion_folder: Path
+) -> None:
+    memory = MemoryManager(Device("mps"), limits=Limits(budget=5 * GIBIBYTE))
+    assert mps.calls == ["fraction", "fraction"]
+    assert mps.fraction == pytest.approx(5 / 11)
+    spec = CheckpointSpec("tiny", str(diffusion_folder), "diffusion", precision="fp32", footprint=Footprint().to_dict())
+    plans = [memory.plan_for(spec, GenerationParams("a cat", edge, edge, 7))[0].memory for edge in (512, 1024)]
+    assert plans == ["whole", "sliced"]
 
 
 def test_a_purge_drops_garbage_then_the_cache_then_waits(mps: Mps, collected: Callable[[], int]) -> None:

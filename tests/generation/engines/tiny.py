@@ -33,7 +33,7 @@ WORDS = ("a", "cat", "dog", "left", "of", "pizza", "on", "blue", "red", "white")
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>", "<boi>", "<eoi>", "<image>")
 
 
-def _tokenizer(longest: int, *, end: bool) -> PreTrainedTokenizerFast:
+def tokenizer(longest: int, *, end: bool) -> PreTrainedTokenizerFast:
     vocabulary = {word: number for number, word in enumerate(SPECIAL + WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -119,7 +119,7 @@ def save_janus(
         if looks:
             _open_eyes(network)
     network.save_pretrained(folder)
-    _tokenizer(64, end=False).save_pretrained(folder)
+    tokenizer(64, end=False).save_pretrained(folder)
     if looks:
         (folder / "tessera.json").write_text('{"capabilities": ["edit", "describe"]}', encoding="utf-8")
     if mosaic is not None:
@@ -173,7 +173,7 @@ def save_diffusion(folder: Path, *, prediction: str = "epsilon", large_decoder: 
         cross_attention_dim=16,
         attention_head_dim=2,
     )
-    vae, text = _large_decoder() if large_decoder else _tiny_decoder(), CLIPTextModel(_text_config())
+    vae, text = _large_decoder() if large_decoder else _tiny_decoder(), CLIPTextModel(text_config())
     scheduler = DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -186,7 +186,7 @@ def save_diffusion(folder: Path, *, prediction: str = "epsilon", large_decoder: 
     StableDiffusionPipeline(
         vae=vae,
         text_encoder=text,
-        tokenizer=_tokenizer(16, end=True),
+        tokenizer=tokenizer(16, end=True),
         unet=unet,
         scheduler=scheduler,
         safety_checker=None,
@@ -216,10 +216,10 @@ def save_xl(folder: Path) -> Path:
     )
     StableDiffusionXLPipeline(
         vae=_large_decoder(),
-        text_encoder=CLIPTextModel(_text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config()),
-        tokenizer=_tokenizer(16, end=True),
-        tokenizer_2=_tokenizer(16, end=True),
+        text_encoder=CLIPTextModel(text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(text_config()),
+        tokenizer=tokenizer(16, end=True),
+        tokenizer_2=tokenizer(16, end=True),
         unet=unet,
         scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", timestep_spacing="leading", steps_offset=1),
         add_watermarker=False,
@@ -243,7 +243,7 @@ def save_flow(folder: Path) -> Path:
         pooled_projection_dim=32,
         pos_embed_max_size=16,
     )
-    texts = [CLIPTextModelWithProjection(_text_config()) for _ in range(2)]
+    texts = [CLIPTextModelWithProjection(text_config()) for _ in range(2)]
     StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
@@ -251,8 +251,8 @@ def save_flow(folder: Path) -> Path:
         text_encoder=texts[0],
         text_encoder_2=texts[1],
         text_encoder_3=None,
-        tokenizer=_tokenizer(16, end=True),
-        tokenizer_2=_tokenizer(16, end=True),
+        tokenizer=tokenizer(16, end=True),
+        tokenizer_2=tokenizer(16, end=True),
         tokenizer_3=None,
     ).save_pretrained(folder)
     return folder
@@ -284,7 +284,7 @@ def _large_decoder() -> AutoencoderKL:
     )
 
 
-def _text_config() -> CLIPTextConfig:
+def text_config() -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(SPECIAL + WORDS),
         hidden_size=16,
