@@ -13,7 +13,6 @@ from PIL import Image
 from transformers import Emu3ForConditionalGeneration, Emu3Processor
 
 from generation.engines.base import CancelToken, Engine
-from generation.engines.device import Device
 from generation.engines.emu3 import Emu3Engine
 from generation.engines.emu3_decoder import Emu3Decoder
 from generation.engines.emu3_loop import Sampling, choose
@@ -23,8 +22,7 @@ from generation.engines.fragments import Fragment, Kind, Note, Pixels, Step, Wor
 from generation.engines.inspect_emu3 import SHAPES
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.multimodal import MultimodalEngine
-from generation.engines.params import QUESTION, CheckpointSpec, GenerationParams
-from generation.engines.plan import Plan
+from generation.engines.params import QUESTION, GenerationParams
 from tests.generation.engines import tiny_emu3
 from tests.generation.engines.drawing import change, finals, loaded, pictures, png, poison, same
 from tests.generation.engines.record import drawn
@@ -381,17 +379,6 @@ def test_weights_that_are_no_numbers_are_an_error(name: str, folder: Path, tmp_p
             answers(loaded(other, "multimodal"), png(pictures()[0]))
         else:
             draw(loaded(other, "multimodal"))
-
-
-def test_every_rung_of_memory_draws_and_answers_the_same(folder: Path, engine: Engine) -> None:
-    picture, answer = finals(draw(engine))[0], answers(engine, png(pictures(64)[0]))[-1].text
-    other = MultimodalEngine(CheckpointSpec("tiny", str(folder), "multimodal"))
-    other.load(Device("cpu"), Plan(memory="sequential"))
-    for rung in reversed(other.rungs):
-        assert other.adapt(Plan(memory=rung)) and other.weights is not None
-        other.weights.wake()
-        assert same(finals(draw(other))[0], picture), rung
-        assert answers(other, png(pictures(64)[0]))[-1].text == answer, rung
 
 
 def test_nothing_is_left_after_unload(folder: Path) -> None:

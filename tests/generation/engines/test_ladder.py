@@ -8,15 +8,18 @@ import pytest
 
 from generation.engines.attempts import Attempts
 from generation.engines.base import CancelToken
+from generation.engines.device import Device
 from generation.engines.errors import DeviceMemoryError
 from generation.engines.footprint import Footprint
-from generation.engines.fragments import Fragment, Kind, Pixels
+from generation.engines.fragments import Fragment, Kind, Pixels, Words
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.limits import Limits
 from generation.engines.memory import MemoryManager
+from generation.engines.multimodal import MultimodalEngine
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.plan import MEMORY_RUNGS, MemoryRung, Plan
 from tests.generation.engines import tiny, tiny_emu3, tiny_stair
+from tests.generation.engines.drawing import pictures, png
 from tests.generation.engines.narrow import NarrowDevice, watch
 
 UNKNOWN = Footprint().to_dict()  # of which nothing is foreseen: only what runs out decides
@@ -81,3 +84,19 @@ def test_every_rung_is_taken_when_memory_gets_tight(
     for rung, picture in pictures.items():  # tiles are blended, which is all that any rung changes
         like = pictures["tiled" if "tiled" in rungs and Plan(memory=rung).uses("tiled") else "whole"]
         assert np.abs(picture.astype(int) - like).max() <= 1
+
+
+def test_emu3_draws_and_answers_the_same_by_every_rung(tmp_path: Path) -> None:
+    spec = CheckpointSpec("tiny", str(tiny_emu3.save_emu3(tmp_path)), "multimodal")
+    asked = GenerationParams("", 64, 48, 7, source=png(pictures(64)[0]), capability="describe")
+    engine = MultimodalEngine(spec)
+    engine.load(Device("cpu"), Plan(memory="sequential"))
+    found = set()
+    for rung in reversed(engine.rungs):
+        assert engine.adapt(Plan(memory=rung)) and engine.weights is not None
+        engine.weights.wake()
+        *_, final = engine.generate(GenerationParams("a cat", 64, 48, 7), CancelToken())
+        *_, answer = engine.generate(asked, CancelToken())
+        assert isinstance(final, Fragment) and isinstance(answer, Words) and answer.text
+        found.add((final.codes, answer.text))
+    assert len(found) == 1
