@@ -40,7 +40,7 @@ def read_single_file(file: Path, numbers: Numbers) -> Any:
         elif name in single.layout.places:
             made[name] = _network(single, name, numbers)
         elif name == "scheduler":
-            made[name] = getattr(diffusers, entry[1]).from_pretrained(single.layout.folder, subfolder=name)
+            made[name] = getattr(diffusers, entry[1]).from_config(single.settings[name])
         else:
             made[name] = _tokenizer(file, name, entry[1]) if entry[1] else None
     del made["_class_name"]

@@ -19,6 +19,7 @@ from generation.engines.single_places import Layout, within
 from generation.engines.single_shapes import MOST_BLOCKS, Shapes
 
 HEAD = 64  # numbers of one attention head, of CLIP and of the UNet of SDXL
+VELOCITY, ALL_NOISE = "v_pred", "ztsnr"  # names of tensors that only stand for a fact
 
 Values = dict[str, Any]
 
@@ -32,7 +33,7 @@ class Single:
     layout: Layout
     index: Values
     weights: dict[str, dict[str, TensorInfo]]
-    settings: dict[str, Values]
+    settings: dict[str, Values]  # those of the scheduler among them
 
     @property
     def class_name(self) -> str:
@@ -54,7 +55,17 @@ def understand(file: Path) -> Single:
         settings[part] = {**ours, **READERS[index[part][1]](shapes, ours)}
     if "addition_embed_type" in settings.get("unet", {}):
         settings["unet"] |= _time_widths(file, settings)
+    ours = read_json(layout.folder / "scheduler" / "scheduler_config.json")
+    settings["scheduler"] = {**ours, **_noise(layout, headers[file])}
     return Single(layout, index, weights, settings)
+
+
+def _noise(layout: Layout, tensors: Mapping[str, TensorInfo]) -> Values:
+    """SDXL trained to tell velocity, and on noise that hides all, says so by empty tensors; none say it otherwise."""
+    if not layout.name.startswith("sdxl") or VELOCITY not in tensors:
+        return {}
+    hidden = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if ALL_NOISE in tensors else {}
+    return {"prediction_type": "v_prediction", **hidden}
 
 
 def _unet(shapes: Shapes, settings: Values) -> Values:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from generation.engines.footprint import predict
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.params import Lora
-from tests.generation.engines.drawing import draw, finals, loaded, same
+from tests.generation.engines.drawing import change, draw, finals, loaded, same
 from tests.generation.engines.test_families import wish
 from tests.generation.engines.tiny_lora import save_lora
 from tests.generation.engines.tiny_single import KINDS, Pair
@@ -97,6 +97,17 @@ def test_files_of_early_days_and_leftovers_of_training_are_read(stable: Pair, tm
     assert same(
         draw(loaded(file, "diffusion"), 64, steps=2)[-1], draw(loaded(stable.file, "diffusion"), 64, steps=2)[-1]
     )
+
+
+def test_sdxl_that_tells_velocity_says_so_by_two_tensors(tmp_path: Path) -> None:
+    pair = KINDS["sdxl"].save(tmp_path)
+    before = draw(loaded(pair.file, "diffusion"), 64, steps=2)[-1]
+    save_file({**load_file(pair.file), "v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}, pair.file)
+    noise = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    change(pair.folder / "scheduler" / "scheduler_config.json", **noise)
+    ours, theirs = (draw(loaded(one, "diffusion"), 64, steps=2)[-1] for one in (pair.file, pair.folder))
+    assert same(ours, theirs)
+    assert not same(ours, before)
 
 
 def halved(tensor: torch.Tensor) -> torch.Tensor:
