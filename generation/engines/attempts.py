@@ -7,15 +7,23 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from generation.engines.base import CancelToken
-from generation.engines.errors import BlankPictureError, DeviceMemoryError, EngineError, InvalidNumbersError
-from generation.engines.fragments import Fragment, Kind, Note, Step, Words
+from generation.engines.base import CancelToken, Item
+from generation.engines.errors import (
+    BlankPictureError,
+    DeviceMemoryError,
+    EngineError,
+    InvalidNumbersError,
+    forget_trace,
+)
+from generation.engines.fragments import Fragment, Kind, Note, Step
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.plan import Plan
 from generation.engines.precision import name_for, wider
 
 logger = logging.getLogger(__name__)
+
+MENDABLE = (DeviceMemoryError, InvalidNumbersError, BlankPictureError)
 
 
 @dataclass(slots=True)
@@ -28,48 +36,59 @@ class Attempts:
     cancel: CancelToken
     plan: Plan = field(default_factory=Plan)
     need: int | None = None
+    failure: EngineError | None = None  # of the newest try; another plan may mend it
     _blank: bool = False  # the newest try drew one colour
-    _failure: EngineError | None = None
+    _done: set[int] = field(default_factory=set)  # pictures that were handed out
 
     @property
     def precision(self) -> str:
         """Of the plan, written out."""
         return self.plan.precision
 
-    def run(self) -> Iterator[Fragment | Note | Step | Words]:
+    def run(self) -> Iterator[Item]:
         """What the engine yields, each final once and never a blank one. Raises EngineError."""
+        self.begin()
+        yield from self.go_on()
+
+    def begin(self) -> None:
+        """Choose the first plan. Raises DeviceMemoryError when it fits in no way."""
         plan, self.need = self.memory.plan_for(self.spec, self.params)
         self.plan = replace(plan, precision=name_for(self.memory.device, plan.precision))
-        done: set[int] = set()
+
+    def go_on(self) -> Iterator[Item]:
+        """From where it was left; first mends the failure that was met there. Raises EngineError."""
         while True:
-            for item in self._try():
-                if isinstance(item, Fragment) and item.index in done:
-                    yield Step(item.index, item.step, item.steps)  # drawn before what failed: told that all goes on
-                    continue
-                if isinstance(item, Fragment) and item.kind is Kind.FINAL:
-                    done.add(item.index)
-                    item = replace(item, precision=self.plan.precision, memory=self.plan.memory)
-                yield item
-            if self._failure is None:
+            if self.failure is not None:
+                yield self._step_down(self.failure)
+            yield from self._try()
+            if self.failure is None:
                 self.memory.remember(self.spec, self.plan)
                 return
-            yield self._step_down(self._failure)
 
-    def _try(self) -> Iterator[Fragment | Note | Step | Words]:
-        """Leaves what may be mended by another plan in `_failure`."""
-        self._failure = None
+    def take(self, item: Item) -> Item:
+        """An item of the engine as it shall be handed on. Raises BlankPictureError."""
+        if not isinstance(item, Fragment):
+            return item
+        if item.index in self._done:
+            return Step(item.index, item.step, item.steps)  # drawn before what failed: told that all goes on
+        if item.kind is not Kind.FINAL:
+            return item
+        require_picture(item)
+        self._done.add(item.index)
+        return replace(item, precision=self.plan.precision, memory=self.plan.memory)
+
+    def _try(self) -> Iterator[Item]:
+        """Leaves what may be mended by another plan in `failure`."""
+        self.failure = None
         try:
             with self.memory.acquire(self.spec, self.plan, need=self.need) as engine:
                 self.cancel.raise_if_canceled()
                 for item in engine.generate(self.params, self.cancel):
-                    if isinstance(item, Fragment) and item.kind is Kind.FINAL:
-                        require_picture(item)
-                    yield item
-        except (DeviceMemoryError, InvalidNumbersError, BlankPictureError) as error:
-            error.__traceback__ = error.__context__ = error.__cause__ = None
-            self._failure = error
+                    yield self.take(item)
+        except MENDABLE as error:
+            self.failure = forget_trace(error)
         except MemoryError:
-            self._failure = DeviceMemoryError(f"Memory ran out while {self.spec.name} was drawing.")
+            self.failure = ran_out(self.spec)
 
     def _step_down(self, failure: EngineError) -> Note:
         """Change the plan and free what can be freed. Raises the failure when there is no rung left."""
@@ -105,6 +124,11 @@ class Attempts:
         message = f"The numbers of {self.spec.name} failed, trying once more in {precision}"
         detail = {"checkpoint": self.spec.name, "precision": precision, "reason": failure.code}
         return Note("precision.retry", message, detail)
+
+
+def ran_out(spec: CheckpointSpec) -> DeviceMemoryError:
+    """Memory ran out outside the device."""
+    return DeviceMemoryError(f"Memory ran out while {spec.name} was drawing.")
 
 
 def require_picture(final: Fragment) -> None:

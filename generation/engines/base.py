@@ -1,17 +1,19 @@
 """The one shape of all engines. Nobody above the factory names a family."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from generation.engines.errors import CanceledError
-from generation.engines.fragments import Fragment, Note, Step, Words
+from generation.engines.fragments import Ended, Fragment, Note, Step, Words
 from generation.engines.params import GenerationParams
 from generation.engines.plan import AS_IS, MemoryRung, Plan
 
 if TYPE_CHECKING:
     from generation.engines.device import Device
     from generation.engines.weights import Weights
+
+Item = Fragment | Note | Step | Words
 
 
 class CancelToken:
@@ -54,7 +56,7 @@ class Engine(Protocol):
     def adapt(self, plan: Plan) -> bool:
         """Draw by this plan from now on, awake or not; False when the weights must be read anew for it."""
 
-    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step | Words]:
+    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Item]:
         """Yield fragments or previews, then one final per picture; a Step at least as often as a network has run.
 
         A wish to describe is answered by Words, the last of them final.
@@ -67,3 +69,20 @@ class Engine(Protocol):
 
     def size_bytes(self) -> int:
         """Bytes of the loaded weights; 0 when not loaded."""
+
+
+Wish = tuple[GenerationParams, CancelToken]
+
+
+@runtime_checkable
+class DrawsTogether(Protocol):
+    """An engine that draws several wishes side by side, each as it would be alone. Others draw one after the other."""
+
+    def generate_many(
+        self, wishes: Sequence[Wish], newcomers: Callable[[], Sequence[Wish]] = tuple
+    ) -> Iterator[tuple[int, Item | Ended]]:
+        """Items with the number of their wish, Ended as the last of each.
+
+        `newcomers` is asked now and then for wishes that join, numbered on. What fails for one wish only is told by
+        its Ended. Raises DeviceMemoryError for all of them.
+        """

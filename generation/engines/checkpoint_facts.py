@@ -11,6 +11,7 @@ from generation.engines.reading import AGAIN, Settings
 Sizes = tuple[tuple[int, int], ...]
 
 OWN_FILE = "tessera.json"  # optional: {"sizes": [[w, h], ...], "defaults": {"steps": 12, ...}, "capabilities": [...]}
+TOGETHER = ("JanusForConditionalGeneration",)
 EDGE_STEP = 8  # pixels of one latent place in the networks that are known
 
 
@@ -26,6 +27,11 @@ class CheckpointFacts:
     class_name: str
     networks: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
+
+    @property
+    def together(self) -> bool:
+        """Whether several wishes are drawn side by side, for little more than one of them costs."""
+        return self.class_name in TOGETHER
 
 
 def own_settings(

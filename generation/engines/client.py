@@ -4,8 +4,8 @@ Keeps one room alive between wishes. A crash, a hang or a kill fails the one wis
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from threading import Lock
@@ -14,7 +14,7 @@ from typing import Self
 
 from generation.engines.child import Child
 from generation.engines.errors import CanceledError, EngineError, InvalidParamsError, RoomStalledError
-from generation.engines.fragments import LOADED, LOADING, Note, Step, Words
+from generation.engines.fragments import LOADED, LOADING, Ended, Note, Words
 from generation.engines.limits import CREEP_LIMIT, NO_LIMITS, Limits
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import (
@@ -31,12 +31,10 @@ from generation.engines.protocol import (
     step_of,
     words_of,
 )
+from generation.engines.talk import TICK_SECONDS, Ask, Said, Stepped, Talk, Tick
 
-TICK_SECONDS = 0.25
 MEGABYTE = 1024 * 1024
 
-Tick = Callable[[], None]
-Stepped = Callable[[Step], None]
 Reply = EncodedFragment | Words | Note | Figures
 
 
@@ -65,52 +63,6 @@ class RoomSettings:
     creep_limit: int = CREEP_LIMIT
 
 
-class _Patience:
-    """Watches the clock and the wish to cancel for one conversation; `tick` is called now and then."""
-
-    def __init__(self, settings: RoomSettings, tick: Tick | None, stepped: Stepped | None = None) -> None:
-        self.stepped = stepped
-        self.canceled = False  # set by any thread
-        self.hopeless = False  # waiting longer makes no sense
-        self.over = False  # the room gave its last answer
-        self._settings = settings
-        self._tick = tick
-        self._ticked = 0.0
-        self._told = False
-        self._cancel_until: float | None = None
-        self._limit = settings.load_seconds
-        self.progress()
-
-    def progress(self, limit: float | None = None) -> None:
-        """Something came; the next sign may take `limit` seconds, or as long as before."""
-        self._limit = limit or self._limit
-        self._deadline = time.monotonic() + self._limit
-
-    def tell_cancel(self, say: Callable[[], None]) -> None:
-        """Once."""
-        if self.canceled and not self._told:
-            self._told = True
-            say()
-
-    def check(self) -> None:
-        """Call often. Raises CanceledError or RoomStalledError when patience has ended, and what `tick` raises."""
-        now = time.monotonic()
-        if self._tick is not None and now - self._ticked >= TICK_SECONDS:
-            self._ticked = now
-            self._tick()
-        if self.canceled and self._cancel_until is None:  # from now on the room has so long to obey
-            self._cancel_until = now + self._settings.cancel_seconds
-        if self._cancel_until is not None and now > self._cancel_until:
-            self.hopeless = True
-            raise CanceledError("Canceled; the engine room did not stop by itself and was ended.")
-        if now > self._deadline:
-            self.hopeless = True
-            raise RoomStalledError(
-                f"The engine room gave no sign of progress for {self._limit:g} seconds and was ended.",
-                hint="Try again; if it happens often, use a smaller size or raise TESSERA_STALL_SECONDS.",
-            )
-
-
 class RoomClient:
     """One engine room and the one conversation with it. Every method may be called from any thread."""
 
@@ -118,7 +70,7 @@ class RoomClient:
         self.settings = settings
         self.recycles = 0
         self._child: Child | None = None
-        self._patience: _Patience | None = None
+        self._talk: Talk | None = None
         self._turn = Lock()
         self._numbers = count(1)
 
@@ -134,9 +86,9 @@ class RoomClient:
         """Open a room unless one is open; returns when it is ready. Raises DeviceError, RoomError."""
         if status := self.status():
             return status
-        patience = _Patience(self.settings, tick)
-        with self._my_turn(patience):
-            child = self._open(patience)
+        talk = Talk(self.settings, tick)
+        with self._my_turn(talk):
+            child = self._open(talk)
         if child.status is None:
             raise child.death()
         return child.status
@@ -154,20 +106,23 @@ class RoomClient:
         `tick` is called at least twice a second while waiting, `stepped` at most once a second with how far a picture
         is; what they raise ends the wish. Leaving the iterator early cancels.
         """
-        parts, body = join_parts([params.source, params.mask])
-        if len(body) > FRAME_LIMIT:
-            raise InvalidParamsError(
-                f"The picture to start from has {len(body) // MEGABYTE} MB; {FRAME_LIMIT // MEGABYTE} MB is the most.",
-                hint="Hand in a smaller one.",
-            )
-        header = {"spec": asdict(spec), "params": params.to_header(), "parts": parts}
-        frame = Frame(Message.GENERATE, next(self._numbers), header, body)
-        return self._converse(_Patience(self.settings, tick, stepped), frame)
+        return _one(self.generate_together([Ask(spec, params, stepped)], tick=tick))
 
-    def cancel(self) -> None:
-        """Stop what is drawn now, if anything is. The room has `cancel_seconds` to obey before it is killed."""
-        if patience := self._patience:
-            patience.canceled = True
+    def generate_together(
+        self, asks: Sequence[Ask], newcomers: Callable[[], Sequence[Ask]] = tuple, *, tick: Tick | None = None
+    ) -> Generator[tuple[int, Reply | Ended]]:
+        """The same for several wishes: replies with the place of their wish, Ended as the last of each.
+
+        The room draws them side by side where its engine can, else one after the other. `newcomers` is asked now and
+        then for wishes that join, placed behind the others. Raises EngineError for all that are not ended then.
+        """
+        frames = [(self._frame(ask), ask.stepped) for ask in asks]
+        return self._converse(Talk(self.settings, tick), frames, newcomers)
+
+    def cancel(self, place: int | None = None) -> None:
+        """Stop what is drawn now, all of it or one wish. The room has `cancel_seconds` to obey before it is killed."""
+        if talk := self._talk:
+            talk.cancel(place)
 
     def kill(self) -> None:
         """End the room at once; a wish in it fails with RoomError."""
@@ -183,7 +138,7 @@ class RoomClient:
         """Forget every loaded checkpoint; the room stays. Raises RoomBusyError while it draws."""
         if self.status() is not None:
             frame = Frame(Message.UNLOAD, next(self._numbers))
-            for _ in self._converse(_Patience(self.settings, None), frame):
+            for _ in _one(self._converse(Talk(self.settings, None), [(frame, None)])):
                 pass
 
     def recycle(self) -> str:
@@ -207,27 +162,43 @@ class RoomClient:
         if child is not None:
             child.close()
 
-    def _converse(self, patience: _Patience, frame: Frame) -> Iterator[Reply]:
-        with self._my_turn(patience):
-            child = self._open(patience)
+    def _converse(
+        self,
+        talk: Talk,
+        frames: Sequence[tuple[Frame, Stepped | None]],
+        newcomers: Callable[[], Sequence[Ask]] = tuple,
+    ) -> Generator[tuple[int, Reply | Ended]]:
+        with self._my_turn(talk):
+            child = self._open(talk)
             try:
-                self._say(child, frame, patience)
-                yield from self._replies(child, frame.number, patience)
+                for frame, stepped in frames:
+                    self._say(child, frame, talk, stepped)
+                yield from self._replies(child, talk, newcomers)
             finally:
-                self._part(child, frame.number, patience)
+                self._part(child, talk)
+
+    def _frame(self, ask: Ask) -> Frame:
+        parts, body = join_parts([ask.params.source, ask.params.mask])
+        if len(body) > FRAME_LIMIT:
+            raise InvalidParamsError(
+                f"The picture to start from has {len(body) // MEGABYTE} MB; {FRAME_LIMIT // MEGABYTE} MB is the most.",
+                hint="Hand in a smaller one.",
+            )
+        header = {"spec": asdict(ask.spec), "params": ask.params.to_header(), "parts": parts}
+        return Frame(Message.GENERATE, next(self._numbers), header, body)
 
     @contextmanager
-    def _my_turn(self, patience: _Patience) -> Iterator[None]:
+    def _my_turn(self, talk: Talk) -> Iterator[None]:
         if not self._turn.acquire(blocking=False):
             raise RoomBusyError("The engine room works for somebody else.", hint="Wait until it has finished.")
-        self._patience = patience  # not earlier: who is refused must not take the cancel of who is drawing
+        self._talk = talk  # not earlier: who is refused must not take the cancel of who is drawing
         try:
             yield
         finally:
-            self._patience = None
+            self._talk = None
             self._turn.release()
 
-    def _open(self, patience: _Patience) -> Child:
+    def _open(self, talk: Talk) -> Child:
         child = self._child
         if child is None or not child.alive:
             settings = self.settings
@@ -237,76 +208,123 @@ class RoomClient:
             self._child = child
         try:
             while not child.wait_ready(TICK_SECONDS):
-                patience.check()
-                if patience.canceled:
+                talk.check()
+                if talk.canceled:
                     raise CanceledError("Canceled.")
         except RoomStalledError:
             child.kill()
             raise
-        patience.progress(self.settings.stall_seconds)
+        talk.progress(self.settings.stall_seconds)
         return child
 
-    def _say(self, child: Child, frame: Frame, patience: _Patience) -> None:
-        patience.hopeless = True  # as long as half a frame is on its way, nothing else can be said
+    def _say(self, child: Child, frame: Frame, talk: Talk, stepped: Stepped | None = None) -> None:
+        talk.said.append(Said(frame.number, stepped))
+        talk.hopeless = True  # as long as half a frame is on its way, nothing else can be said
         try:
-            child.channel.send(frame, waiting=patience.check)
+            child.channel.send(frame, waiting=talk.check)
         except OSError as error:
             raise child.death() from error
-        patience.hopeless = False
+        talk.hopeless = False
 
-    def _replies(self, child: Child, number: int, patience: _Patience) -> Iterator[Reply]:
+    def _replies(
+        self, child: Child, talk: Talk, newcomers: Callable[[], Sequence[Ask]] = tuple
+    ) -> Iterator[tuple[int, Reply | Ended]]:
         """Raises ProtocolError when an answer cannot be read; then the room cannot be trusted with another wish."""
         try:
-            yield from self._listen(child, number, patience)
+            while talk.open:
+                for said in talk.open:
+                    _tell_cancel(child, said)
+                frame = child.next_frame(TICK_SECONDS)
+                one = None if frame is None else talk.find(frame.number)
+                if frame is not None and one is not None:
+                    talk.progress()
+                    place = talk.said.index(one)
+                    for reply in self._heard(frame, one, talk):
+                        yield place, reply
+                        talk.progress()  # what the consumer did meanwhile is not the room's fault
+                talk.check()
+                if talk.open:
+                    yield from self._let_join(child, talk, newcomers)
         except ProtocolError:
-            patience.hopeless, patience.over = True, False
+            talk.hopeless = True
             raise
 
-    def _listen(self, child: Child, number: int, patience: _Patience) -> Iterator[Reply]:
-        while True:
-            patience.tell_cancel(lambda: child.say(Frame(Message.CANCEL, number)))
-            frame = child.next_frame(TICK_SECONDS)
-            patience.over = (
-                frame is not None and frame.number == number and frame.type in (Message.DONE, Message.FAILED)
-            )
-            if frame is not None and frame.number == number:
-                patience.progress()
-                if patience.over and patience.canceled:
-                    raise CanceledError("Canceled.")
-                if not patience.canceled and (reply := self._reply(frame, patience)) is not None:
-                    yield reply
-                    patience.progress()  # what the consumer did meanwhile is not the room's fault
-                if patience.over:
-                    return
-            patience.check()
+    def _let_join(
+        self, child: Child, talk: Talk, newcomers: Callable[[], Sequence[Ask]]
+    ) -> Iterator[tuple[int, Ended]]:
+        for ask in newcomers():
+            try:
+                frame = self._frame(ask)
+            except EngineError as error:
+                talk.said.append(Said(0, over=True))
+                yield len(talk.said) - 1, Ended(error)
+            else:
+                self._say(child, frame, talk, ask.stepped)
 
-    def _reply(self, frame: Frame, patience: _Patience) -> Reply | None:
+    def _heard(self, frame: Frame, one: Said, talk: Talk) -> Iterator[Reply | Ended]:
+        """What a frame means to who asked: of a canceled wish nothing but its end."""
+        ended = frame.type in (Message.DONE, Message.FAILED)
+        if one.canceled:
+            if ended:
+                one.over = True
+                yield Ended(CanceledError("Canceled."))
+            return
+        if frame.type is Message.FAILED:
+            one.over = True
+            yield Ended(error_of(frame))
+            return
+        if (reply := self._reply(frame, one, talk)) is not None:
+            yield reply
+        if ended:
+            one.over = True
+            yield Ended()
+
+    def _reply(self, frame: Frame, one: Said, talk: Talk) -> Reply | None:
         if frame.type is Message.EVENT:
             return EncodedFragment.from_frame(frame)
         if frame.type is Message.WORDS:
             return words_of(frame)
-        if frame.type is Message.FAILED:
-            raise error_of(frame)
         if frame.type is Message.DONE:
             return Figures.from_frame(frame) if frame.header else None
         if frame.type is Message.STEP:
             step = step_of(frame)
-            return None if patience.stepped is None else patience.stepped(step)
+            return None if one.stepped is None else one.stepped(step)
         note = note_of(frame)
         if note.kind in (LOADING, LOADED):
             settings = self.settings
-            patience.progress(settings.load_seconds if note.kind == LOADING else settings.stall_seconds)
+            talk.progress(settings.load_seconds if note.kind == LOADING else settings.stall_seconds)
         return note
 
-    def _part(self, child: Child, number: int, patience: _Patience) -> None:
+    def _part(self, child: Child, talk: Talk) -> None:
         """Leave the room ready for the next conversation, or dead."""
-        if patience.over or not child.alive:
+        if not child.alive or not (talk.open or talk.hopeless):
             return
-        until = time.monotonic() + (0 if patience.hopeless else self.settings.cancel_seconds)
-        child.say(Frame(Message.CANCEL, number))
+        until = time.monotonic() + (0 if talk.hopeless else self.settings.cancel_seconds)
+        for said in talk.open:
+            child.say(Frame(Message.CANCEL, said.number))
         with suppress(EngineError):
             while time.monotonic() < until:
                 frame = child.next_frame(TICK_SECONDS)
-                if frame and frame.number == number and frame.type in (Message.DONE, Message.FAILED):
-                    return
+                one = None if frame is None else talk.find(frame.number)
+                if frame is not None and one is not None and frame.type in (Message.DONE, Message.FAILED):
+                    one.over = True
+                    if not talk.open:
+                        return
         child.kill()
+
+
+def _tell_cancel(child: Child, one: Said) -> None:
+    """Once."""
+    if one.canceled and not one.told:
+        one.told = True
+        child.say(Frame(Message.CANCEL, one.number))
+
+
+def _one(replies: Generator[tuple[int, Reply | Ended]]) -> Iterator[Reply]:
+    """Of a conversation about a single wish. Closed here and now: left to the collector, the room might draw on."""
+    with closing(replies):
+        for _, reply in replies:
+            if not isinstance(reply, Ended):
+                yield reply
+            elif reply.error is not None:
+                raise reply.error

@@ -1,7 +1,11 @@
 """What can go wrong in an engine, each with a stable code, a sentence, a hint and whether trying again may help."""
 
-from typing import Literal
+import logging
+from typing import Literal, TypeVar
 
+logger = logging.getLogger(__name__)
+
+E = TypeVar("E", bound="EngineError")
 Part = Literal["network", "decoder"]  # whose numbers failed
 
 
@@ -94,3 +98,11 @@ class CanceledError(EngineError):
     """The request was canceled while it was drawn."""
 
     code = "canceled"
+
+
+def forget_trace(error: E) -> E:
+    """The error alone, to be kept: its traceback, which goes into the log, would keep tensors alive."""
+    if not isinstance(error, CanceledError):
+        logger.warning("%s", error, exc_info=error)
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error

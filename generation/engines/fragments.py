@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from generation.engines.errors import EngineError
+
 Pixels = npt.NDArray[np.uint8]
 
 # kinds of notes that others wait for
@@ -74,6 +76,13 @@ class Words:
     index: int
     text: str
     final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last of one of several wishes: all of it is drawn, or `error` says why not."""
+
+    error: EngineError | None = None
 
 
 @dataclass(frozen=True, slots=True)

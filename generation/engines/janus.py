@@ -8,16 +8,16 @@ import torch
 import transformers
 from transformers import AutoTokenizer, JanusForConditionalGeneration, PreTrainedTokenizerBase
 
-from generation.engines.base import CancelToken
+from generation.engines.base import CancelToken, Item, Wish
 from generation.engines.checkpoint_facts import CheckpointFacts
 from generation.engines.checkpoint_files import variant_of
 from generation.engines.decoder import DecoderParts, JanusDecoder, MosaicDecoder, Patch, StreamingDecoder, show_again
 from generation.engines.device import Device
 from generation.engines.errors import CheckpointError, DeviceMemoryError, EngineError, InvalidNumbersError
-from generation.engines.fragments import Fragment, Kind, Note, Step, Words
+from generation.engines.fragments import Ended, Fragment, Kind, Note, Step, Words
 from generation.engines.inspection import inspect_checkpoint, require_drawable
 from generation.engines.int8 import INT8, Int8Product, works_in_int8
-from generation.engines.janus_batch import Batch, Ended, Picture, fragment_of
+from generation.engines.janus_batch import Batch, Picture, fragment_of
 from generation.engines.janus_core import JanusCore
 from generation.engines.janus_loop import Sampling, Seat, look
 from generation.engines.janus_picture import PictureReader
@@ -34,9 +34,6 @@ from generation.engines.reading import AGAIN
 from generation.engines.weights import Weights
 
 SHORTEST = 16  # positions for words below which no prompt is worth drawing
-
-Item = Fragment | Note | Step | Words
-Wish = tuple[GenerationParams, CancelToken]
 
 
 class JanusEngine:

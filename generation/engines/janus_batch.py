@@ -10,16 +10,9 @@ from dataclasses import dataclass, field
 from generation.engines.base import CancelToken
 from generation.engines.decoder import Patch, StreamingDecoder
 from generation.engines.errors import EngineError
-from generation.engines.fragments import Fragment, Kind, Step
+from generation.engines.fragments import Ended, Fragment, Kind, Step
 from generation.engines.janus_core import JanusCore
 from generation.engines.janus_loop import Seat, draw_together, take
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The last of a wish: all of it is drawn, or `error` says why not."""
-
-    error: EngineError | None = None
 
 
 @dataclass(slots=True)

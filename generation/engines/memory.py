@@ -178,6 +178,14 @@ class MemoryManager:
             raise self._refuse(spec, footprint, named, params, gives)
         return replace(plan, memory=fitting.memory), need
 
+    def has_room_beside(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams) -> bool:
+        """Whether one more can be drawn beside those that this checkpoint draws now."""
+        footprint = self._footprint(spec)
+        if footprint is None:
+            return True
+        need = footprint.need(plan, params.width, params.height, device=self.device.kind) - footprint.weights(plan)
+        return self.device.memory_used() + max(need, 0) * params.count <= self.ledger.budget
+
     def spare(self, spec: CheckpointSpec, plan: Plan, *, loading: bool = False) -> Plan | None:
         """Memory ran out by `plan`: free all that can be freed; the plan to try next, if any."""
         held = self._tiers.find(spec)

@@ -1,13 +1,13 @@
 """The family of autoregressive multimodal transformers: one engine a class of transformers, chosen by the folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import cast
 
-from generation.engines.base import CancelToken, Engine
+from generation.engines.base import CancelToken, DrawsTogether, Engine, Item, Wish
 from generation.engines.device import Device
 from generation.engines.errors import CheckpointError
-from generation.engines.fragments import Fragment, Note, Step, Words
+from generation.engines.fragments import Ended
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.plan import AS_IS, MEMORY_RUNGS, MemoryRung, Plan
@@ -56,11 +56,19 @@ class MultimodalEngine:
         """Draw by this plan from now on; False when the weights must be read anew for it."""
         return self._inner is not None and self._inner.adapt(plan)
 
-    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Fragment | Note | Step | Words]:
+    def generate(self, params: GenerationParams, cancel: CancelToken) -> Iterator[Item]:
         """Fragments of each picture, then its final; or words. Raises EngineError."""
         if self._inner is None:
             raise CheckpointError(f"{self.spec.name} is not loaded.")
         yield from self._inner.generate(params, cancel)
+
+    def generate_many(
+        self, wishes: Sequence[Wish], newcomers: Callable[[], Sequence[Wish]] = tuple
+    ) -> Iterator[tuple[int, Item | Ended]]:
+        """The same for many wishes side by side. Only for checkpoints whose facts say that they draw together."""
+        if not hasattr(self._inner, "generate_many"):
+            raise CheckpointError(f"{self.spec.name} draws one wish after the other.")
+        yield from cast(DrawsTogether, self._inner).generate_many(wishes, newcomers)
 
     def unload(self) -> None:
         """Drop every reference to tensors."""

@@ -21,7 +21,7 @@ from generation.engines.fragments import Kind, Note, Step, Words
 T = TypeVar("T")
 
 MAGIC = b"TR"
-VERSION = 5
+VERSION = 6
 HEAD = struct.Struct("!2sBBII")  # magic, version, type, bytes of the header, bytes of the body
 HEADER_LIMIT = 1024 * 1024
 FRAME_LIMIT = 64 * 1024 * 1024
@@ -129,7 +129,8 @@ class EncodedFragment:
 class Figures:
     """What one wish took. `first_fragment_seconds` and `total_seconds` count from its arrival, loading included.
 
-    `peak_memory_bytes` is the room's, since the newest attempt made room; `need_bytes` the part of the checkpoint.
+    `peak_memory_bytes` is the room's, since the newest attempt made room; `need_bytes` the part of the checkpoint, 0
+    when others were drawn beside it. `device_seconds`: of drawing, those spent on several wishes at once shared.
     """
 
     load_seconds: float
@@ -141,6 +142,7 @@ class Figures:
     precision: str = ""
     memory: str = ""
     need_bytes: int = 0
+    device_seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -14,19 +14,19 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from generation.engines.base import CancelToken
 from generation.engines.encoding import encode
-from generation.engines.errors import CanceledError, EngineError
-from generation.engines.fragments import LOADED, Fragment, Note, Step, Words
+from generation.engines.errors import EngineError, forget_trace
+from generation.engines.fragments import LOADED, Ended, Fragment, Note, Step, Words
 from generation.engines.limits import NO_LIMITS, Limits
 from generation.engines.memory import MemoryManager
-from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import (
     Channel,
     EngineCrashedError,
@@ -35,11 +35,12 @@ from generation.engines.protocol import (
     Message,
     ProtocolError,
     RoomStatus,
-    split_parts,
 )
 from generation.engines.protocol import error_header as header_of
+from generation.engines.wish import Wish
 
 if TYPE_CHECKING:
+    from generation.engines.attempts import Attempts
     from generation.engines.device import Device
 
 logger = logging.getLogger("generation.engines.room")
@@ -60,32 +61,18 @@ OFFLINE = {
 }
 
 
-@dataclass(slots=True)
-class Wish:
-    """What the client asked for, and what has been sent for it so far."""
-
-    number: int
-    began: float = field(default_factory=time.perf_counter)
-    token: CancelToken = field(default_factory=CancelToken)
-    load_seconds: float = 0.0
-    first_seconds: float = 0.0
-    told: float = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Since it arrived."""
-        return time.perf_counter() - self.began
-
-
 class Room:
-    """Takes wishes from one client, one after the other."""
+    """Takes wishes from one client, one after the other, or those that can be drawn together side by side."""
 
     def __init__(self, channel: Channel, limits: Limits = NO_LIMITS) -> None:
         self._channel = channel
         self._limits = limits
-        self._inbox: SimpleQueue[tuple[Frame, Wish]] = SimpleQueue()
+        self._inbox: SimpleQueue[Wish] = SimpleQueue()
+        self._waiting: deque[Wish] = deque()  # taken out of the inbox
         self._wishes: dict[int, Wish] = {}  # by number; the listener adds, the worker removes
-        self._wish = Wish(0)
+        self._open: list[Wish] = []  # those that are worked at and not answered yet; notes go to the first
+        self._held: Callable[[], None] | None = None  # the answer to the last of them
+        self._looked = 0.0  # when time was last shared out
         self._memory: MemoryManager | None = None
         self._total = 0
 
@@ -112,19 +99,20 @@ class Room:
         self._memory = MemoryManager(device, limits=self._limits, tell=self._tell)
         self._tell_status(self._send)
         while True:
-            try:
-                frame, wish = self._inbox.get(timeout=REST_SECONDS)
-            except Empty:
-                self._rest()
-                continue
-            if frame.type is Message.BYE:
+            wish = self._next()
+            if wish is None:
+                self._manager.rest()
+            elif wish.frame.type is Message.BYE:
                 return
-            self._serve(frame, wish)
+            else:
+                self._serve(wish)
 
-    def _rest(self) -> None:
-        """Nobody asks for anything."""
-        self._wish = Wish(0)
-        self._manager.rest()
+    def _next(self) -> Wish | None:
+        """The next one; None when nobody asked for anything for a while."""
+        try:
+            return self._waiting.popleft() if self._waiting else self._inbox.get(timeout=REST_SECONDS)
+        except Empty:
+            return None
 
     def refuse(self, error: EngineError) -> None:
         """Tell why this room cannot work at all."""
@@ -135,63 +123,126 @@ class Room:
             if wish := self._wishes.get(frame.number):
                 wish.token.cancel()
         elif frame.type in (Message.GENERATE, Message.UNLOAD, Message.BYE):
-            self._wishes[frame.number] = Wish(frame.number)
-            self._inbox.put((frame, self._wishes[frame.number]))
+            self._wishes[frame.number] = Wish(frame)
+            self._inbox.put(self._wishes[frame.number])
         else:
             raise ProtocolError(f"The room does not take {frame.type.name}.")
 
-    def _serve(self, frame: Frame, wish: Wish) -> None:
-        self._wish = wish
-        answer, crashed = self._answer(frame, wish), False
-        if answer.type is Message.FAILED:  # outside any `except`: a traceback keeps tensors alive
-            crashed = not self._recover()
-        self._manager.settle(frame.header.get("spec"))
-        del self._wishes[wish.number]
-        self._tell_status(self._send)  # first, so that who reads the answer already knows the new state
-        self._send(answer)
-        if crashed:
-            _leave(POISONED)
-
-    def _answer(self, frame: Frame, wish: Wish) -> Frame:
+    def _serve(self, wish: Wish) -> None:
+        self._open, self._held, self._looked = [wish], None, time.perf_counter()
+        failure: EngineError | None = None
         try:
-            if frame.type is Message.UNLOAD:
+            if wish.frame.type is Message.UNLOAD:
                 self._manager.purge("asked for")
-                return Frame(Message.DONE, wish.number)
-            return Frame(Message.DONE, wish.number, self._draw(frame, wish).to_dict())
-        except CanceledError as error:
-            return Frame(Message.FAILED, wish.number, header_of(error))
+                self._answer(wish, {})
+            else:
+                self._draw(wish)
         except EngineError as error:
-            logger.warning("Wish %d failed: %s", wish.number, error, exc_info=True)
-            return Frame(Message.FAILED, wish.number, header_of(error))
+            failure = forget_trace(error)
         except Exception as error:
             logger.exception("Wish %d crashed the engine", wish.number)
-            crash = EngineCrashedError(
+            failure = EngineCrashedError(
                 f"The engine failed unexpectedly ({type(error).__name__}).",
                 hint="The log of the engine room tells more.",
             )
-            return Frame(Message.FAILED, wish.number, header_of(crash))
+        if failure is not None:  # outside any `except`: a traceback keeps tensors alive
+            for left in list(self._open):
+                self._fail(left, failure)
 
-    def _draw(self, frame: Frame, wish: Wish) -> Figures:
-        spec, params = _read_wish(frame)
-        device = self._manager.device
-        device.reset_peak()
+    def _draw(self, wish: Wish) -> None:
+        """Draw for one and for those who join meanwhile, and answer each."""
         from generation.engines.attempts import Attempts  # here, so that the room listens before torch is read
+        from generation.engines.party import Party
 
-        attempts = Attempts(self._manager, spec, params, wish.token)
-        for item in attempts.run():
-            self._pass_on(item, wish)
+        self._manager.device.reset_peak()
+        first = Attempts(self._manager, *wish.asked(), wish.token)
+        guests = {id(first): wish}
+        for guest, item in Party(self._manager, lambda: self._join(first, guests)).run(first):
+            self._share_time()
+            if isinstance(item, Ended):
+                self._see_off(guests[id(guest)], guest, item.error, alone=len(guests) == 1)
+            else:
+                self._pass_on(item, guests[id(guest)])
+        self._tell_held()
+
+    def _join(self, first: "Attempts", guests: dict[int, Wish]) -> list["Attempts"]:
+        """Those of the waiting who can be drawn beside the first; in their order, so that nobody overtakes."""
+        from generation.engines.attempts import Attempts
+
+        while not self._inbox.empty():
+            self._waiting.append(self._inbox.get())
+        fresh: list[Attempts] = []
+        while self._waiting and self._joins(self._waiting[0], first):
+            wish = self._waiting.popleft()
+            fresh.append(Attempts(self._manager, *wish.asked(), wish.token))
+            guests[id(fresh[-1])] = wish
+            self._share_time()
+            self._open.append(wish)
+            self._tell_held()
+        return fresh
+
+    def _joins(self, wish: Wish, first: "Attempts") -> bool:
+        from generation.engines.party import may_join
+
+        with suppress(EngineError):  # what cannot be read is answered in its turn
+            return wish.frame.type is Message.GENERATE and may_join(self._manager, first, *wish.asked())
+        return False
+
+    def _share_time(self) -> None:
+        """What has passed since the last look was spent on all that are open, alike."""
+        now = time.perf_counter()
+        for wish in self._open:
+            wish.spent += (now - self._looked) / len(self._open)
+        self._looked = now
+
+    def _see_off(self, wish: Wish, guest: "Attempts", error: EngineError | None, *, alone: bool) -> None:
+        """Answer one; the last of all when everything is put away, unless somebody joins before."""
+
+        def answer() -> None:
+            if error is not None:
+                self._fail(wish, error)
+            else:
+                self._answer(wish, self._figures(wish, guest, alone=alone).to_dict())
+
+        if self._open == [wish]:
+            self._held = answer
+        else:
+            answer()
+
+    def _tell_held(self) -> None:
+        answer, self._held = self._held, None
+        if answer is not None:
+            answer()
+
+    def _figures(self, wish: Wish, guest: "Attempts", *, alone: bool) -> Figures:
+        """What was needed is learnt only from those who were alone."""
+        device = self._manager.device
         device.synchronize()
         return Figures(
             load_seconds=round(wish.load_seconds, 3),
             first_fragment_seconds=round(wish.first_seconds, 3),
             total_seconds=round(wish.seconds, 3),
+            device_seconds=round(wish.device_seconds, 3),
             peak_memory_bytes=device.peak_memory(),
             device=device.kind,
-            checkpoint=spec.name,
-            precision=attempts.precision,
-            memory=attempts.plan.memory,
-            need_bytes=self._manager.learn(spec, attempts.plan, params),
+            checkpoint=guest.spec.name,
+            precision=guest.precision,
+            memory=guest.plan.memory,
+            need_bytes=self._manager.learn(guest.spec, guest.plan, guest.params) if alone else 0,
         )
+
+    def _fail(self, wish: Wish, error: EngineError) -> None:
+        sound = self._recover()
+        self._answer(wish, header_of(error), Message.FAILED)
+        if not sound:
+            _leave(POISONED)
+
+    def _answer(self, wish: Wish, header: dict[str, Any], kind: Message = Message.DONE) -> None:
+        self._open.remove(wish)
+        del self._wishes[wish.number]
+        self._manager.settle(wish.frame.header.get("spec"))
+        self._tell_status(self._send)  # first, so that who reads the answer already knows the new state
+        self._send(Frame(kind, wish.number, header))
 
     def _pass_on(self, item: Fragment | Note | Step | Words, wish: Wish) -> None:
         if isinstance(item, Note):
@@ -212,9 +263,10 @@ class Room:
 
     def _tell(self, note: Note) -> None:
         if note.kind == LOADED:
-            self._wish.load_seconds += note.detail["seconds"]
+            for wish in self._open[:1]:
+                wish.load_seconds += note.detail["seconds"]
         header = {"kind": note.kind, "message": note.message, "detail": note.detail}
-        self._send(Frame(Message.NOTE, self._wish.number, header))
+        self._send(Frame(Message.NOTE, self._open[0].number if self._open else 0, header))
 
     def _tell_status(self, send: Callable[[Frame], object]) -> None:
         if self._memory is not None:
@@ -243,15 +295,6 @@ class Room:
             self._channel.send(frame)
         except OSError:
             _leave(0)
-
-
-def _read_wish(frame: Frame) -> tuple[CheckpointSpec, GenerationParams]:
-    try:
-        source, mask = split_parts(frame.header["parts"], frame.body)
-        params = GenerationParams.from_header(frame.header["params"], source=source, mask=mask)
-        return CheckpointSpec(**frame.header["spec"]), params
-    except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(f"A wish cannot be read: {error}.") from error
 
 
 def _leave(code: int) -> NoReturn:

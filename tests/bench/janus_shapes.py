@@ -8,8 +8,8 @@ from transformers import GenerationConfig, JanusConfig, JanusForConditionalGener
 
 from generation.engines.base import CancelToken
 from generation.engines.decoder import DecoderParts, JanusDecoder, Patch
-from generation.engines.fragments import Pixels
-from generation.engines.janus_batch import Batch, Ended, Picture
+from generation.engines.fragments import Ended, Pixels
+from generation.engines.janus_batch import Batch, Picture
 from generation.engines.janus_core import JanusCore
 from generation.engines.janus_loop import Sampling, Seat
 

@@ -11,10 +11,9 @@ from generation.engines.attempts import Attempts
 from generation.engines.base import CancelToken, Engine
 from generation.engines.device import Device
 from generation.engines.errors import CanceledError, InvalidParamsError
-from generation.engines.fragments import LOADED, Fragment, Kind, Note, Step, Words
+from generation.engines.fragments import LOADED, Ended, Fragment, Kind, Note, Step, Words
 from generation.engines.int8 import works_in_int8
 from generation.engines.janus import JanusEngine, Wish
-from generation.engines.janus_batch import Ended
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.plan import Plan

@@ -32,7 +32,8 @@ from generation.engines.janus_loop import Seat, draw_together
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import FRAME_LIMIT, Channel, Frame, Message, ProtocolError
-from generation.engines.room import POISONED, Room, Wish
+from generation.engines.room import POISONED, Room
+from generation.engines.wish import Wish
 from tests.generation.engines import tiny
 from tests.generation.engines.rooms import SETTINGS, draw, is_gone, stand_in, wish
 
@@ -255,7 +256,8 @@ def draw_with_failures(stage: tuple[Room, Channel], spec: CheckpointSpec, failin
     janus_batch.draw_together = run_out  # type: ignore[attr-defined]
     header = {"spec": asdict(spec), "params": wish(count=2).to_header(), "parts": [None, None]}
     try:
-        room._draw(Frame(Message.GENERATE, 1, header), Wish(1))
+        room._wishes[1] = Wish(Frame(Message.GENERATE, 1, header))
+        room._serve(room._wishes[1])
     finally:
         janus_batch.draw_together = draw_together  # type: ignore[attr-defined]
         room._channel._sock.shutdown(socket.SHUT_WR)
@@ -277,9 +279,9 @@ def test_memory_that_runs_out_in_mid_picture_is_purged_and_tried_once_more(
 
 
 def test_memory_that_runs_out_again_is_a_clear_failure(stage: tuple[Room, Channel], mosaic: CheckpointSpec) -> None:
-    with pytest.raises(DeviceMemoryError, match="most sparing way") as caught:
-        draw_with_failures(stage, mosaic, range(40, 10_000))
-    assert "smaller size" in caught.value.hint
+    failed = draw_with_failures(stage, mosaic, range(40, 10_000))[-1]
+    assert (failed.type, failed.header["code"]) == (Message.FAILED, DeviceMemoryError.code)
+    assert "most sparing way" in failed.header["message"] and "smaller size" in failed.header["hint"]
     stage[0]._manager.tell = lambda note: None  # the client has gone
     with stage[0]._manager.acquire(mosaic) as engine:
         assert list(engine.generate(wish(), CancelToken())), "the next one works"

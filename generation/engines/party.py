@@ -1,0 +1,129 @@
+"""Wishes for one checkpoint that are drawn side by side: a party that others may join, each with an end of its own.
+
+What fails for one of them, and for all when memory runs out, is tried again alone, down its own ladder.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from generation.engines.attempts import MENDABLE, Attempts, ran_out
+from generation.engines.base import DrawsTogether, Engine, Item, Wish
+from generation.engines.errors import DeviceMemoryError, EngineError, forget_trace
+from generation.engines.fragments import Ended
+from generation.engines.inspection import inspect_checkpoint
+from generation.engines.memory import MemoryManager
+from generation.engines.params import CheckpointSpec, GenerationParams
+
+Ask = Callable[[], Sequence[Attempts]]
+Told = tuple[Attempts, Item | Ended]
+
+
+def may_join(memory: MemoryManager, first: Attempts, spec: CheckpointSpec, params: GenerationParams) -> bool:
+    """Whether a wish can be drawn beside those that are drawn now, as the first of them is."""
+    same = spec == first.spec and spec.precision == first.spec.precision
+    draws = params.capability != "describe" and not params.codes
+    return same and draws and not first.plan.uses("single") and memory.has_room_beside(spec, first.plan, params)
+
+
+@dataclass(slots=True)
+class Party:
+    """One party. `newcomers` gives those who join; asked as long as somebody is drawn for."""
+
+    memory: MemoryManager
+    newcomers: Ask = tuple
+    guests: list[Attempts] = field(default_factory=list)
+    _gone: set[int] = field(default_factory=set)  # numbers of guests who got their end, or wait to be drawn alone
+    _alone: deque[Attempts] = field(default_factory=deque)
+
+    def run(self, first: Attempts) -> Iterator[Told]:
+        """Items with the one they are for, Ended as the last of each."""
+        try:
+            together = _draws_together(first)
+            first.begin()
+        except EngineError as error:
+            yield first, Ended(forget_trace(error))
+            return
+        if together:
+            yield from self._side_by_side(first)
+        else:
+            self._alone.append(first)
+        while self._alone:
+            yield from _by_itself(self._alone.popleft())
+
+    def _side_by_side(self, first: Attempts) -> Iterator[Told]:
+        """Every retry stands outside the `except`, as in `Attempts`."""
+        self.guests.append(first)
+        failure: EngineError | None = None
+        try:
+            with self.memory.acquire(first.spec, first.plan, need=first.need) as engine:
+                yield from self._draw(engine)
+        except EngineError as error:
+            failure = forget_trace(error)
+        except MemoryError:
+            failure = ran_out(first.spec)
+        if failure is not None:
+            yield from self._break_up(failure)
+
+    def _draw(self, engine: Engine) -> Iterator[Told]:
+        assert isinstance(engine, DrawsTogether)  # noqa: S101 the facts said so
+        first = self.guests[0]
+        for number, item in engine.generate_many([(first.params, first.cancel)], self._join):
+            if number in self._gone:
+                continue
+            guest = self.guests[number]
+            if isinstance(item, Ended):
+                yield from self._see_off(number, item.error)
+                continue
+            try:
+                shown = guest.take(item)
+            except MENDABLE as error:
+                yield from self._see_off(number, forget_trace(error))
+            else:
+                yield guest, shown
+
+    def _join(self) -> list[Wish]:
+        first = self.guests[0]
+        fresh = list(self.newcomers())
+        for guest in fresh:
+            guest.plan = first.plan
+        self.guests += fresh
+        return [(guest.params, guest.cancel) for guest in fresh]
+
+    def _see_off(self, number: int, error: EngineError | None) -> Iterator[Told]:
+        """One is done with here."""
+        self._gone.add(number)
+        guest = self.guests[number]
+        if error is None:
+            self.memory.remember(guest.spec, guest.plan)
+        if isinstance(error, MENDABLE):
+            guest.failure = error
+            self._alone.append(guest)
+        else:
+            yield guest, Ended(error)
+
+    def _break_up(self, failure: EngineError) -> Iterator[Told]:
+        """It ended for all. Several who ran out of memory may each have enough alone; one must spare."""
+        left = [number for number in range(len(self.guests)) if number not in self._gone]
+        crowd = isinstance(failure, DeviceMemoryError) and len(left) > 1
+        for number in left:
+            if crowd:
+                self._gone.add(number)
+                self._alone.append(self.guests[number])
+            else:
+                yield from self._see_off(number, failure)
+
+
+def _draws_together(guest: Attempts) -> bool:
+    draws = guest.params.capability != "describe" and not guest.params.codes
+    return draws and inspect_checkpoint(guest.spec.path).together
+
+
+def _by_itself(guest: Attempts) -> Iterator[Told]:
+    end = Ended()
+    try:
+        for item in guest.go_on():
+            yield guest, item
+    except EngineError as error:
+        end = Ended(forget_trace(error))
+    yield guest, end
