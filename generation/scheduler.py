@@ -34,6 +34,7 @@ class Candidate:
     owner: uuid.UUID
     checkpoint: str
     created_at: datetime
+    capability: str = ""
 
 
 @dataclass(slots=True)
@@ -95,6 +96,23 @@ def claim_next(device: Device, resident: Iterable[str]) -> GenerationRequest | N
     return None
 
 
+def claim_companion(device: Device, checkpoint: str) -> GenerationRequest | None:
+    """Claim a request that shall be drawn beside those of this checkpoint that are drawn now.
+
+    None when by the same policy it is somebody else's turn, so that a sitting ends when others wait.
+    """
+    if Device.objects.filter(pk=device.pk, paused=True).exists():
+        return None
+    line, now = waiting_line(), timezone.now()
+    chosen, overtaken = line.choose([checkpoint], now, _passed_over)
+    if chosen is None or chosen.checkpoint != checkpoint or chosen.capability == "describe":
+        return None
+    claimed = _claim(chosen, device, now)
+    if claimed is not None:
+        _remember(line, overtaken, now)
+    return claimed
+
+
 def places(resident: Iterable[str] = ()) -> dict[uuid.UUID, int]:
     """The place of every queued request by the same policy; 1 is next."""
     line, now, loaded = waiting_line(), timezone.now(), list(resident)
@@ -111,7 +129,7 @@ def waiting_line() -> Line:
     rows = (
         GenerationRequest.objects.queued()
         .filter(owner__is_active=True, checkpoint__enabled=True)
-        .values_list("id", "owner_id", "checkpoint__name", "created_at")
+        .values_list("id", "owner_id", "checkpoint__name", "created_at", "capability")
     )
     candidates = [Candidate(*row) for row in rows]
     owners = {candidate.owner for candidate in candidates}

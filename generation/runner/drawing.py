@@ -7,19 +7,18 @@ lease token. So whatever is killed when, a request never gets two sets of pictur
 import logging
 import math
 import time
-from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 from django.db import DatabaseError
 
 from generation import storage
-from generation.engines.client import Reply, RoomClient
+from generation.engines.client import Reply
 from generation.engines.errors import CanceledError, EngineError, RoomError
 from generation.engines.fragments import LOADED, Kind, Note, Step, Words
 from generation.engines.params import Capability, GenerationParams
 from generation.engines.protocol import EncodedFragment, Figures
+from generation.engines.talk import Ask
 from generation.models import GenerationRequest, Image
 from generation.runner.patience import patiently
 from generation.runner.publisher import Publisher
@@ -47,12 +46,11 @@ class SourceMissingError(EngineError):
     code = "source_missing"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Drawing:
-    """One attempt at one request."""
+    """One attempt at one request. `problem`: why it cannot go on, though the room still draws."""
 
     request: GenerationRequest
-    room: RoomClient
     pulse: Pulse
     publisher: Publisher = field(init=False)
     pictures: list[Drawn] = field(default_factory=list)
@@ -60,33 +58,41 @@ class Drawing:
     figures: Figures | None = None
     canceled: bool = False
     kept: bool = False
+    ended: bool = False
+    problem: Exception | None = None
     polled: float = 0.0
 
     def __post_init__(self) -> None:
         self.publisher = Publisher(self.request)
 
-    def run(self) -> None:
-        """Draw, save, complete; or settle what went wrong. Raises only what nobody can settle (DatabaseError)."""
+    def begin(self) -> Ask:
+        """What the room is asked. Raises SourceMissingError, InvalidParamsError."""
         self.pulse.begin(self.request)
         self.publisher.start()
+        return Ask(self.request.checkpoint.spec(), params_of(self.request), self._step)
+
+    def end(self, error: Exception | None) -> None:
+        """Save and complete; or settle what went wrong. Raises only what nobody can settle (DatabaseError)."""
+        self.ended = True
         try:
-            if (problem := self._attempt()) is not None:
+            if (problem := self.problem or error or self._finish()) is not None:
                 self._forget_files()  # first: on a full disk they take the room that the outcome needs
                 self._settle(problem)
         except LeaseLostError:
             logger.warning("Request %s was given to somebody else; its drawing is dropped", self.request.pk)
         finally:
-            self.pulse.end()
+            self.pulse.end(self.request)
             self._forget_files()
             self.publisher.end()
         if self.kept:
             self._learn()
 
-    def _attempt(self) -> Exception | None:
+    def _finish(self) -> Exception | None:
         """What went wrong; None when the pictures are kept."""
         try:
-            self._draw()
-            self._save()
+            if not self.canceled:
+                self._require_all()
+                self._save()
         except Exception as error:  # noqa: BLE001 whatever it is becomes an outcome in the row
             return error
         if self.kept:
@@ -102,18 +108,6 @@ class Drawing:
             seconds=math.inf,
         )
 
-    def _draw(self) -> None:
-        spec, params = self.request.checkpoint.spec(), params_of(self.request)
-        replies = self.room.generate(spec, params, tick=self.tick, stepped=self._step)
-        # Closed here and now: a traceback that is kept would keep the room drawing.
-        with closing(cast("Generator[Reply]", replies)):
-            for reply in replies:
-                self.tick()
-                self._hear(reply)
-        if self.canceled:
-            raise CanceledError("Canceled.")
-        self._require_all()
-
     def _require_all(self) -> None:
         describes, count = self.request.capability == "describe", self.request.param("count", 1)
         if describes and self.answer is None:
@@ -121,7 +115,8 @@ class Drawing:
         if not describes and len(self.pictures) != count:
             raise RoomError(f"The engine room drew {len(self.pictures)} of {count} pictures.")
 
-    def _hear(self, reply: Reply) -> None:
+    def hear(self, reply: Reply) -> None:
+        """Anything that the room says of it."""
         if isinstance(reply, Note):
             self._tell(reply)
         elif isinstance(reply, Figures):
@@ -185,18 +180,11 @@ class Drawing:
         except DatabaseError as error:
             logger.warning("The memory of %s was not learnt: %s", self.request.checkpoint, error)
 
-    def tick(self) -> None:
-        """A sign of progress. Asks now and then whether to go on."""
-        self.pulse.touch()
-        if self.pulse.stopping:
-            self.room.kill()
-            raise CanceledError("The worker stops.")
-        if time.monotonic() - self.polled < POLL_SECONDS:
-            return
-        self.polled = time.monotonic()
-        if not self.canceled and self._is_unwanted():
-            self.canceled = True
-            self.room.cancel()
+    def look_up(self) -> None:
+        """Learn now and then whether it is wanted still: `canceled` if not. Raises LeaseLostError."""
+        if time.monotonic() - self.polled >= POLL_SECONDS:
+            self.polled = time.monotonic()
+            self.canceled = self._is_unwanted()
 
     def _is_unwanted(self) -> bool:
         """Somebody canceled it, or its owner was deactivated. Raises LeaseLostError when it is not ours any more."""
@@ -210,7 +198,6 @@ class Drawing:
             logger.warning("The database did not answer: %s", error)
             return False
         if row is None:
-            self.room.cancel()
             raise LeaseLostError("The request was given to somebody else.")
         return row[0] is not None or not row[1]
 

@@ -33,26 +33,26 @@ class Pulse:
     def __init__(self) -> None:
         self.stopping = False
         self._touched = time.monotonic()
-        self._lease: tuple[uuid.UUID, uuid.UUID] | None = None
+        self._leases: dict[uuid.UUID, uuid.UUID] = {}  # replaced, never changed: the other thread may be reading it
 
     def touch(self) -> None:
         """The main thread goes on."""
         self._touched = time.monotonic()
 
     def begin(self, request: GenerationRequest) -> None:
-        """From now on this request is drawn."""
+        """From now on this request is drawn too."""
         self.touch()
-        self._lease = (request.pk, request.lease_token) if request.lease_token else None
+        if request.lease_token:
+            self._leases = {**self._leases, request.pk: request.lease_token}
 
-    def end(self) -> None:
-        """Nothing is drawn."""
-        self._lease = None
+    def end(self, request: GenerationRequest) -> None:
+        """It is drawn no longer."""
+        self._leases = {pk: token for pk, token in self._leases.items() if pk != request.pk}
 
     @property
     def drawing(self) -> uuid.UUID | None:
-        """The request that is drawn."""
-        lease = self._lease
-        return lease[0] if lease else None
+        """The request that has been drawn for the longest time."""
+        return next(iter(self._leases), None)
 
     @property
     def silence(self) -> float:
@@ -60,12 +60,12 @@ class Pulse:
         return time.monotonic() - self._touched
 
     def renew(self) -> None:
-        """The lease reaches LEASE_SECONDS beyond the last sign of progress, not beyond now."""
-        if (lease := self._lease) is None:
-            return
+        """The leases reach LEASE_SECONDS beyond the last sign of progress, not beyond now."""
         left = settings.LEASE_SECONDS - self.silence
-        if left > 0:
-            lease_renew(pk=lease[0], token=lease[1], until=timezone.now() + timedelta(seconds=left))
+        if left <= 0:
+            return
+        for pk, token in self._leases.items():
+            lease_renew(pk=pk, token=token, until=timezone.now() + timedelta(seconds=left))
 
 
 class Heartbeat(threading.Thread):

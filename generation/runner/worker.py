@@ -7,10 +7,11 @@ import os
 from generation import scheduler
 from generation.engines.client import RoomClient
 from generation.engines.errors import CanceledError, EngineError
-from generation.runner.drawing import Drawing
+from generation.runner.company import Company
 from generation.runner.patience import patiently
 from generation.runner.pulse import Heartbeat, Pulse
 from generation.runner.room_settings import settings_of
+from generation.runner.sitting import Sitting
 from generation.runner.upkeep import Upkeep
 from generation.services.announcements import places_announce, request_announce
 from generation.services.devices import device_beat, device_ensure
@@ -46,7 +47,7 @@ class Worker:
         return [name for name, _ in status.resident] if status else []
 
     def serve_one(self) -> bool:
-        """Draw the next request; false when nobody waits (or the device is paused)."""
+        """Draw the next request and those that join it; false when nobody waits (or the device is paused)."""
         self.upkeep.between()
         self._reap()
         patiently(requests_refuse, touch=self.pulse.touch)
@@ -55,7 +56,7 @@ class Worker:
             return False
         request_announce(request.pk)
         places_announce()
-        Drawing(request, self.room, self.pulse).run()
+        Sitting(self.room, self.pulse, Company(self.device, request)).serve(request)
         return True
 
     def warm_up(self) -> None:

@@ -62,8 +62,7 @@ def request_complete(
     """
     saving = _fenced(request, (State.SAVING,))
     with transaction.atomic():
-        spent = max(figures.get("total_seconds", 0) - figures.get("load_seconds", 0), 0)
-        changes = {"figures": figures, "answer": answer, "device_seconds": spent}
+        changes = {"figures": figures, "answer": answer, "device_seconds": figures.get("device_seconds", 0)}
         if not _ended(saving.filter(cancel_requested_at=None), State.COMPLETED, **changes):
             _require(saving)
             return False

@@ -9,8 +9,8 @@ from accounts.models import User
 from generation import scheduler
 from generation.engines.client import RoomClient, RoomSettings
 from generation.models import GenerationRequest, Project
-from generation.runner.drawing import Drawing
 from generation.runner.pulse import Pulse
+from generation.runner.sitting import Sitting
 from generation.services.checkpoints import checkpoint_register
 from generation.services.devices import device_ensure
 from tests.generation.engines.tiny import save_mosaic
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 def draw(room: RoomClient) -> GenerationRequest:
     request = scheduler.claim_next(device_ensure(), [])
     assert request is not None
-    Drawing(request, room, Pulse()).run()
+    Sitting(room, Pulse()).serve(request)
     request.refresh_from_db()
     return request
 

@@ -16,8 +16,8 @@ from generation import scheduler, storage
 from generation.engines.client import RoomClient, RoomSettings
 from generation.engines.codes import unpack_codes
 from generation.models import Image, ImageCodes, Project
-from generation.runner.drawing import Drawing
 from generation.runner.pulse import Pulse
+from generation.runner.sitting import Sitting
 from generation.services.checkpoints import checkpoint_register
 from generation.services.devices import device_ensure
 from tests.generation.engines.tiny import save_diffusion, save_janus, save_mosaic
@@ -57,7 +57,7 @@ def drawn(room: RoomClient, shelf: Path, alice: User, project: Project) -> Any:
         submit(alice, project, checkpoint, count=2, width=edge, height=edge)
         request = scheduler.claim_next(device_ensure(), [])
         assert request is not None
-        Drawing(request, room, Pulse()).run()
+        Sitting(room, Pulse()).serve(request)
         request.refresh_from_db()
         assert (request.state, request.error_message) == ("completed", "")
         return Image.objects.get(request=request, index=1)

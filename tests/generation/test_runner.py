@@ -18,8 +18,8 @@ from generation.engines.errors import CanceledError
 from generation.engines.provenance import recipe_of
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.runner import drawing, patience, publisher, pulse, settling
-from generation.runner.drawing import Drawing
 from generation.runner.pulse import Heartbeat, Pulse
+from generation.runner.sitting import Sitting
 from generation.runner.worker import Worker
 from generation.services import transitions
 from generation.services.admission import device_gives
@@ -75,7 +75,7 @@ def draw(room: RoomClient, *, before: Callable[[GenerationRequest, Pulse], Any] 
     pulse = Pulse()
     if before is not None:
         before(request, pulse)
-    Drawing(request, room, pulse).run()
+    Sitting(room, pulse).serve(request)
     request.refresh_from_db()
     return request
 

@@ -12,8 +12,8 @@ from generation import events, scheduler, storage
 from generation.engines.client import RoomClient, RoomSettings
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.runner import publisher
-from generation.runner.drawing import Drawing
 from generation.runner.pulse import Pulse
+from generation.runner.sitting import Sitting
 from generation.services.checkpoints import checkpoint_register
 from generation.services.describing import request_describe
 from generation.services.devices import device_ensure
@@ -56,7 +56,7 @@ def serve(room: Any, before: Callable[[GenerationRequest], Any] | None = None) -
     assert request is not None
     if before is not None:
         before(request)
-    Drawing(request, room, Pulse()).run()
+    Sitting(room, Pulse()).serve(request)
     request.refresh_from_db()
     return request
 
@@ -122,6 +122,6 @@ def test_a_picture_that_went_away_fails_with_a_reason(
 
 
 def test_a_room_that_says_nothing_has_not_answered(alice: User, looking: Checkpoint, shown: Upload) -> None:
-    silent = SimpleNamespace(generate=lambda *args, **more: (item for item in ()))
+    silent = SimpleNamespace(generate_together=lambda *args, **more: (item for item in ()), cancel=lambda place: None)
     request_describe(user=alice, source_upload=shown)
     assert serve(silent).state == "queued", "the room is to blame, so it is tried again"

@@ -12,8 +12,8 @@ from generation import scheduler, storage
 from generation.engines.client import RoomClient, RoomSettings
 from generation.engines.provenance import recipe_of
 from generation.models import Checkpoint, GenerationRequest, Image, Project
-from generation.runner.drawing import Drawing
 from generation.runner.pulse import Pulse
+from generation.runner.sitting import Sitting
 from generation.services.checkpoints import checkpoint_register
 from generation.services.devices import device_ensure
 from tests.generation.engines import tiny
@@ -33,7 +33,7 @@ def room() -> Iterator[RoomClient]:
 def draw(room: RoomClient) -> GenerationRequest:
     request = scheduler.claim_next(device_ensure(), [])
     assert request is not None
-    Drawing(request, room, Pulse()).run()
+    Sitting(room, Pulse()).serve(request)
     request.refresh_from_db()
     return request
 

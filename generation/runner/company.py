@@ -1,0 +1,48 @@
+"""Who may be drawn beside a request: others for the same checkpoint, as long as it is nobody else's turn."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from generation import scheduler
+from generation.models import Device, DeviceCommand, GenerationRequest
+from generation.services.announcements import places_announce, request_announce
+
+POLL_SECONDS = 0.5
+LONGEST_SECONDS = 600.0  # after which nobody joins any more: an operator's wishes and upkeep wait for the end
+
+
+@dataclass(slots=True)
+class Company:
+    """Asked with the number of pictures that are drawn now; claims at most one request at a time."""
+
+    device: Device
+    first: GenerationRequest
+    began: float = field(default_factory=time.monotonic)
+    polled: float = 0.0
+
+    def __call__(self, pictures: int) -> Sequence[GenerationRequest]:
+        now = time.monotonic()
+        checkpoint = self.first.checkpoint
+        if not checkpoint.draws_together or self.first.capability == "describe":
+            return ()
+        if pictures >= settings.SIDE_BY_SIDE or now - self.began > LONGEST_SECONDS or now - self.polled < POLL_SECONDS:
+            return ()
+        self.polled = now
+        try:
+            return self._claim(checkpoint.name)
+        except DatabaseError:
+            return ()  # nothing is lost: it is served later
+
+    def _claim(self, checkpoint: str) -> Sequence[GenerationRequest]:
+        if DeviceCommand.objects.filter(device=self.device, done_at=None).exists():
+            return ()
+        request = scheduler.claim_companion(self.device, checkpoint)
+        if request is None:
+            return ()
+        request_announce(request.pk)
+        places_announce()
+        return (request,)

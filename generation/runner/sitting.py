@@ -1,0 +1,103 @@
+"""Requests for one checkpoint at one sitting: the room draws them side by side where it can, each has its own end."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+
+from generation.engines.client import Reply, RoomClient
+from generation.engines.errors import CanceledError
+from generation.engines.fragments import Ended
+from generation.engines.talk import Ask
+from generation.models import GenerationRequest
+from generation.runner.drawing import Drawing
+from generation.runner.pulse import Pulse
+
+logger = logging.getLogger(__name__)
+
+Companions = Callable[[int], Sequence[GenerationRequest]]
+
+
+@dataclass(slots=True)
+class Sitting:
+    """One sitting. `companions`, told how many pictures are drawn now, gives claimed requests that join."""
+
+    room: RoomClient
+    pulse: Pulse
+    companions: Companions = lambda pictures: ()
+    drawings: list[Drawing] = field(default_factory=list)
+    _faults: list[Exception] = field(default_factory=list)  # nobody's outcome, told when all have ended
+
+    def serve(self, request: GenerationRequest) -> None:
+        """Draw it, and those who join, to their ends. Raises only what nobody can settle (DatabaseError)."""
+        problem: Exception | None = None
+        try:
+            replies = self.room.generate_together(self._seat([request]), self._newcomers, tick=self._tick)
+            with closing(replies):  # here and now: a traceback that is kept would keep the room drawing
+                for place, reply in replies:
+                    self._tick()
+                    self._hand_on(self.drawings[place], reply)
+        except Exception as error:  # noqa: BLE001 whatever it is becomes an outcome in the rows
+            problem = error
+        for drawing in self._open:
+            self._end(drawing, problem)
+        if self._faults:
+            raise self._faults[0]
+
+    @property
+    def _open(self) -> list[Drawing]:
+        return [drawing for drawing in self.drawings if not drawing.ended]
+
+    def _newcomers(self) -> list[Ask]:
+        pictures = sum(int(drawing.request.param("count", 1)) for drawing in self._open)
+        return self._seat(self.companions(pictures))
+
+    def _seat(self, requests: Sequence[GenerationRequest]) -> list[Ask]:
+        """What the room is asked; the place of each is that of its drawing. What cannot be asked ends here."""
+        asks = []
+        for request in requests:
+            drawing = Drawing(request, self.pulse)
+            try:
+                asks.append(drawing.begin())
+            except Exception as error:  # noqa: BLE001 it becomes an outcome in the row
+                self._end(drawing, error)
+            else:
+                self.drawings.append(drawing)
+        return asks
+
+    def _hand_on(self, drawing: Drawing, reply: Reply | Ended) -> None:
+        """A fault of one drawing ends that one: the room is told, and answers with its end."""
+        if isinstance(reply, Ended):
+            self._end(drawing, reply.error)
+        elif drawing.problem is None:
+            self._guard(drawing, lambda: drawing.hear(reply))
+
+    def _end(self, drawing: Drawing, error: Exception | None) -> None:
+        try:
+            drawing.end(error)
+        except Exception as fault:
+            logger.exception("The end of request %s was not settled", drawing.request.pk)
+            self._faults.append(fault)
+
+    def _guard(self, drawing: Drawing, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 it becomes an outcome in the row
+            drawing.problem = error
+            self.room.cancel(self.drawings.index(drawing))
+
+    def _tick(self) -> None:
+        """A sign of progress. Asks now and then whether to go on."""
+        self.pulse.touch()
+        if self.pulse.stopping:
+            self.room.kill()
+            raise CanceledError("The worker stops.")
+        for drawing in self._open:
+            if drawing.problem is None and not drawing.canceled:
+                self._guard(drawing, partial(self._look_up, drawing))
+
+    def _look_up(self, drawing: Drawing) -> None:
+        drawing.look_up()
+        if drawing.canceled:
+            self.room.cancel(self.drawings.index(drawing))

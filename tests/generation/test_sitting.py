@@ -1,0 +1,218 @@
+"""Requests of several people at one sitting: drawn side by side, shown, saved and charged each for itself."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from PIL import Image as Picture
+
+from accounts.models import User
+from generation import events, scheduler, storage
+from generation.engines.client import RoomClient, RoomSettings
+from generation.models import Checkpoint, DeviceCommand, GenerationRequest, Image, Membership, Project
+from generation.runner import company, drawing
+from generation.runner.company import Company
+from generation.runner.pulse import Pulse
+from generation.runner.sitting import Sitting
+from generation.services.checkpoints import checkpoint_register
+from generation.services.devices import command_request, device_ensure, device_pause
+from generation.services.requests import request_cancel
+from tests.generation.engines.tiny import save_diffusion, save_mosaic
+from tests.generation.queue import submit
+
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shelf")
+    save_mosaic(folder / "mosaic")
+    save_diffusion(folder / "diffusion")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[RoomClient]:
+    with RoomClient(RoomSettings(device="cpu", threads=1, stall_seconds=120)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def mosaic(shelf: Path, db: None) -> Checkpoint:
+    return checkpoint_register(path=shelf / "mosaic")
+
+
+@pytest.fixture
+def diffusion(shelf: Path, db: None) -> Checkpoint:
+    return checkpoint_register(path=shelf / "diffusion")
+
+
+@pytest.fixture
+def project(project: Project, bob: User) -> Project:
+    """Alice's, in which Bob may draw."""
+    Membership.objects.create(project=project, user=bob, role=Membership.Role.EDITOR)
+    return project
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """(user, request) of every frame, in the order in which they were shown."""
+    frames: list[tuple[uuid.UUID, uuid.UUID]] = []
+    monkeypatch.setattr(events, "publish_frame", lambda user, frame: frames.append((user, frame.request)))
+    return frames
+
+
+def sit(room: RoomClient, companions: Callable[[int], Sequence[GenerationRequest]] | None = None) -> Pulse:
+    """Serve the next request and its company."""
+    device, pulse = device_ensure(), Pulse()
+    first = scheduler.claim_next(device, [])
+    assert first is not None
+    Sitting(room, pulse, companions or Company(device, first)).serve(first)
+    assert pulse.drawing is None, "no lease is left"
+    return pulse
+
+
+def states() -> dict[int, str]:
+    """By the seed that was asked for."""
+    return {request.params["seed"]: request.state for request in GenerationRequest.objects.all()}
+
+
+def alone(room: RoomClient, user: User, project: Project, checkpoint: Checkpoint, seed: int) -> bytes:
+    request = submit(user, project, checkpoint, seed=seed)
+    sit(room, lambda pictures: ())
+    return storage.picture_path(Image.objects.get(request=request)).read_bytes()
+
+
+def test_two_people_are_drawn_for_at_once(
+    room: RoomClient,
+    alice: User,
+    bob: User,
+    project: Project,
+    mosaic: Checkpoint,
+    shown: list[tuple[uuid.UUID, uuid.UUID]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(company, "POLL_SECONDS", 0.0)
+    first, second = submit(alice, project, mosaic, seed=5), submit(bob, project, mosaic, seed=6)
+    sit(room)
+    assert states() == {5: "completed", 6: "completed"}
+    assert {(alice.pk, first.pk), (bob.pk, second.pk)} == set(shown), "nobody sees the other's"
+    switches = sum(one != other for one, other in zip(shown, shown[1:], strict=False))
+    assert switches > 10, "one after the other there would be one"
+    rows = [GenerationRequest.objects.get(pk=request.pk) for request in (first, second)]
+    assert all(0 < row.device_seconds < row.figures["total_seconds"] for row in rows)
+    assert [row.lease_token for row in rows] == [None, None]
+    pictures = {image.seed: storage.picture_path(image).read_bytes() for image in Image.objects.all()}
+    assert _pixels(pictures[5]) == _pixels(alone(room, alice, project, mosaic, 5))
+    assert _pixels(pictures[6]) == _pixels(alone(room, bob, project, mosaic, 6))
+
+
+def test_a_cancel_and_a_fault_of_one_leave_the_others_alone(
+    room: RoomClient, alice: User, bob: User, project: Project, mosaic: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = device_ensure()
+    requests = {seed: submit(alice if seed % 2 else bob, project, mosaic, seed=seed) for seed in (1, 2, 3)}
+    heard: list[int] = []
+    hear = drawing.Drawing.hear
+
+    def breaks(self: drawing.Drawing, reply: object) -> None:
+        seed = self.request.params["seed"]
+        heard.append(seed)
+        if seed == 2 and heard.count(2) == 4:
+            request_cancel(request=self.request)
+        if seed == 3 and heard.count(3) == 4:
+            raise RuntimeError("a fault of ours")
+        hear(self, reply)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(drawing.Drawing, "hear", breaks)
+    monkeypatch.setattr(drawing, "POLL_SECONDS", 0.0)
+
+    def companions(pictures: int) -> Sequence[GenerationRequest]:
+        found = scheduler.claim_companion(device, mosaic.name)
+        return () if found is None else (found,)
+
+    sit(room, companions)
+    assert states() == {1: "completed", 2: "canceled", 3: "failed"}
+    assert GenerationRequest.objects.get(pk=requests[3].pk).error_code == "internal_error"
+    assert Image.objects.count() == 1
+    assert [image.request_id for image in Image.objects.all()] == [requests[1].pk]
+
+
+def test_a_worker_that_stops_gives_all_of_them_back(
+    room: RoomClient, alice: User, bob: User, project: Project, mosaic: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(alice, project, mosaic, seed=1), submit(bob, project, mosaic, seed=2)
+    device, pulse = device_ensure(), Pulse()
+    first = scheduler.claim_next(device, [])
+    assert first is not None
+    seen: list[int] = []
+    hear = drawing.Drawing.hear
+
+    def stops(self: drawing.Drawing, reply: object) -> None:
+        seen.append(self.request.params["seed"])
+        pulse.stopping = seen.count(2) > 3
+        hear(self, reply)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(drawing.Drawing, "hear", stops)
+    monkeypatch.setattr(company, "POLL_SECONDS", 0.0)
+    Sitting(room, pulse, Company(device, first)).serve(first)
+    assert states() == {1: "queued", 2: "queued"}
+    assert set(GenerationRequest.objects.values_list("attempt", flat=True)) == {0}
+
+
+def test_who_is_asked_to_join(
+    alice: User, bob: User, project: Project, mosaic: Checkpoint, diffusion: Checkpoint, settings: Any
+) -> None:
+    settings.SIDE_BY_SIDE = 4
+    device = device_ensure()
+    submit(alice, project, mosaic, seed=1)
+    first = scheduler.claim_next(device, [])
+    assert first is not None
+
+    def asked(pictures: int = 1, of: GenerationRequest = first) -> list[int]:
+        return [request.params["seed"] for request in Company(device, of)(pictures)]
+
+    assert asked() == [], "nobody waits"
+    for seed in (2, 3, 4):
+        submit(bob, project, mosaic, seed=seed)
+    assert asked(pictures=4) == [], "as many as there may be"
+    device_pause(device=device, user=bob)
+    assert asked() == []
+    type(device).objects.update(paused=False)
+    command_request(device=device, kind=DeviceCommand.Kind.UNLOAD, user=None)
+    assert asked() == [], "an operator waits for the end"
+    DeviceCommand.objects.all().delete()
+    assert asked(pictures=3) == [2]
+    again = Company(device, first)
+    again(1), again(1)
+    assert states()[4] == "queued", "one at a time, not in one breath"
+    submit(alice, project, diffusion, seed=9)
+    GenerationRequest.objects.filter(params__seed=9).update(created_at=timezone.now() - timedelta(hours=1))
+    scheduler._passed_over.clear()
+    other = GenerationRequest.objects.get(params__seed=9)
+    scheduler._passed_over[other.pk] = timezone.now() - scheduler.PATIENCE
+    GenerationRequest.objects.exclude(pk=other.pk).filter(state="queued").update(owner=alice)
+    assert asked() == [], "somebody waited long enough for another checkpoint"
+    other.delete()
+    assert asked() == [4]
+
+
+def test_checkpoints_that_draw_alone_get_no_company(
+    alice: User, project: Project, diffusion: Checkpoint, mosaic: Checkpoint
+) -> None:
+    assert (mosaic.draws_together, diffusion.draws_together) == (True, False)
+    submit(alice, project, diffusion, seed=1), submit(alice, project, diffusion, seed=2)
+    device = device_ensure()
+    first = scheduler.claim_next(device, [])
+    assert first is not None
+    assert Company(device, first)(1) == ()
+
+
+def _pixels(png: bytes) -> bytes:
+    with Picture.open(BytesIO(png)) as picture:
+        return picture.tobytes()
