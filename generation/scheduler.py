@@ -35,6 +35,7 @@ class Candidate:
     checkpoint: str
     created_at: datetime
     capability: str = ""
+    attempt: int = 0
 
 
 @dataclass(slots=True)
@@ -99,13 +100,14 @@ def claim_next(device: Device, resident: Iterable[str]) -> GenerationRequest | N
 def claim_companion(device: Device, checkpoint: str) -> GenerationRequest | None:
     """Claim a request that shall be drawn beside those of this checkpoint that are drawn now.
 
-    None when by the same policy it is somebody else's turn, so that a sitting ends when others wait.
+    None when by the same policy it is somebody else's turn, so that a sitting ends when others wait. Who was drawn
+    before, and broke off, is drawn alone: it may be what broke, and shall not take others with it twice.
     """
     if Device.objects.filter(pk=device.pk, paused=True).exists():
         return None
     line, now = waiting_line(), timezone.now()
     chosen, overtaken = line.choose([checkpoint], now, _passed_over)
-    if chosen is None or chosen.checkpoint != checkpoint or chosen.capability == "describe":
+    if chosen is None or chosen.checkpoint != checkpoint or chosen.capability == "describe" or chosen.attempt:
         return None
     claimed = _claim(chosen, device, now)
     if claimed is not None:
@@ -129,7 +131,7 @@ def waiting_line() -> Line:
     rows = (
         GenerationRequest.objects.queued()
         .filter(owner__is_active=True, checkpoint__enabled=True)
-        .values_list("id", "owner_id", "checkpoint__name", "created_at", "capability")
+        .values_list("id", "owner_id", "checkpoint__name", "created_at", "capability", "attempt")
     )
     candidates = [Candidate(*row) for row in rows]
     owners = {candidate.owner for candidate in candidates}

@@ -1,4 +1,7 @@
-"""Who may be drawn beside a request: others for the same checkpoint, as long as it is nobody else's turn."""
+"""Who may be drawn beside a request: others for the same checkpoint, as long as it is nobody else's turn.
+
+What broke off once is drawn alone, so that a request that kills the room costs others one attempt at most.
+"""
 
 import time
 from collections.abc import Sequence
@@ -27,7 +30,7 @@ class Company:
     def __call__(self, pictures: int) -> Sequence[GenerationRequest]:
         now = time.monotonic()
         checkpoint = self.first.checkpoint
-        if not checkpoint.draws_together or self.first.capability == "describe":
+        if not checkpoint.draws_together or self.first.capability == "describe" or self.first.attempt > 1:
             return ()
         if pictures >= settings.SIDE_BY_SIDE or now - self.began > LONGEST_SECONDS or now - self.polled < POLL_SECONDS:
             return ()

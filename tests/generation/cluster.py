@@ -34,14 +34,18 @@ class ClusterProcess:
         """What it printed."""
         return self.data / "cluster.log"
 
-    def start(self, settings: str = "config.settings") -> None:
+    def start(self, settings: str = "config.settings", *, side_by_side: int = 1) -> None:
         """Start it and wait for the first beat of its worker."""
         before = self.beat()
         with self.log.open("ab") as log:
             self.parent = subprocess.Popen(
                 [sys.executable, "manage.py", "cluster"],
                 cwd=ROOT,
-                env={**environment(self.data), "DJANGO_SETTINGS_MODULE": settings},
+                env={
+                    **environment(self.data),
+                    "DJANGO_SETTINGS_MODULE": settings,
+                    "TESSERA_SIDE_BY_SIDE": str(side_by_side),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -161,6 +161,22 @@ def test_faults_of_the_cluster_lose_nothing_and_leave_nobody(cluster: ClusterPro
     assert_complete(late)
 
 
+def test_who_was_drawn_beside_others_when_the_room_died_is_drawn_alone(
+    cluster: ClusterProcess, checkpoint: Checkpoint
+) -> None:
+    cluster.stop()
+    cluster.start(side_by_side=8)
+    requests = [wish(checkpoint) for _ in range(3)]
+    for request in requests:
+        in_mid_picture(cluster, request)
+    os.kill(cluster.room, signal.SIGKILL)
+    rows = [cluster.wait_for(request, "completed", attempt=2) for request in requests]
+    for row in rows:
+        assert_complete(row)
+    ends, starts = sorted(str(row.finished_at) for row in rows), sorted(str(row.started_at) for row in rows)
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False)), "one after the other"
+
+
 def test_a_kill_between_the_files_and_their_rows(cluster: ClusterProcess, checkpoint: Checkpoint) -> None:
     cluster.stop()
     cluster.start("tests.generation.hasty")

@@ -191,6 +191,15 @@ def test_who_is_asked_to_join(
     again = Company(device, first)
     again(1), again(1)
     assert states()[4] == "queued", "one at a time, not in one breath"
+    GenerationRequest.objects.filter(params__seed=3).delete()
+    GenerationRequest.objects.filter(params__seed=4).update(attempt=1)
+    assert asked() == [], "it broke off once, perhaps by its own fault"
+    GenerationRequest.objects.filter(params__seed=4).update(attempt=0)
+    GenerationRequest.objects.filter(pk=first.pk).update(attempt=2)
+    first.refresh_from_db()
+    assert asked() == [], "so did the one that is drawn"
+    GenerationRequest.objects.filter(pk=first.pk).update(attempt=1)
+    first.refresh_from_db()
     submit(alice, project, diffusion, seed=9)
     GenerationRequest.objects.filter(params__seed=9).update(created_at=timezone.now() - timedelta(hours=1))
     scheduler._passed_over.clear()
