@@ -155,11 +155,9 @@ def _memory_bar(
     known = ledger.baseline + sum(size for _, size in held)
     work = max(device.memory_used - known, 0)
     free = max(ledger.budget - known - work, 0)
-    kept_free = max(device.memory_total - ledger.budget, 0)
     parts = [("Engine room itself", ledger.baseline, "ledger-own")]
     parts += [(title, size, look) for (title, size), look in zip(held, cycle(SHADES), strict=False)]
     parts += [("Work and caches", work, "ledger-work"), ("Free", free, "ledger-free")]
-    parts += [("Kept free for others", kept_free, "ledger-reserve")]
     words = f"{amount(known + work)} of {amount(ledger.budget)} in use; the device has {amount(device.memory_total)}"
     return Bar("Memory of the device", words, _pieces(parts), legend=True)
 

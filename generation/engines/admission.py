@@ -16,8 +16,8 @@ MOST_NAMED = 3  # smaller sizes, in one sentence
 PARTS = (0.75, 0.5, 0.25)  # of the edges, proposed where a checkpoint draws any size
 EDGE_STEP = 16
 OTHER = (
-    "Choose a smaller checkpoint. An operator can give the engine room more memory, where the machine has more: "
-    "TESSERA_MEMORY_BUDGET_MB, or the limits of the device in the admin."
+    "Choose a smaller checkpoint, or ask an operator to give the engine room more memory "
+    "(TESSERA_MEMORY_BUDGET_MB, or the limits of the device in the admin)."
 )
 
 Size = tuple[int, int]
@@ -89,7 +89,7 @@ class Question:
 def _amounts(need: int, gives: int) -> tuple[str, str]:
     """In the same unit; rounded away from each other, so that what does not fit never looks as if it did."""
     if need < GIGABYTE:
-        return f"{math.ceil(need / MEGABYTE)} MB", f"{math.floor(gives / MEGABYTE)}"
+        return f"{math.ceil(need / MEGABYTE)} MB", f"{math.floor(gives / MEGABYTE)} MB"
     tenth = GIGABYTE / 10
     return f"{math.ceil(need / tenth) / 10:.1f} GB", f"{math.floor(gives / tenth) / 10:.1f}"
 

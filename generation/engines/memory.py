@@ -141,7 +141,12 @@ class MemoryManager:
         self._tiers.publish(baseline=baseline, creep=max(beside - baseline, 0), wishes=wishes)
 
     def learn(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams) -> int:
-        """A wish was drawn by this plan: the bytes that the checkpoint and its drawing needed, kept for the next."""
+        """A wish was drawn by this plan: the bytes that the checkpoint and its drawing needed, kept for the next.
+
+        0, and nothing is kept, where its code was read meanwhile, which counts on a CPU: the next wish has it already.
+        """
+        if self.device.kind == "cpu" and spec not in self._known:
+            return 0
         need = max(self.device.peak_memory() - self.outside, 0)
         self._note(spec, plan, params, need)
         return need

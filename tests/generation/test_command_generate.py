@@ -155,7 +155,7 @@ def test_what_does_not_fit_is_told_with_figures(run: Run, folder: Path, monkeypa
     monkeypatch.setenv("TESSERA_MEMORY_BUDGET_MB", "1")
     done = run("a cat", "--checkpoint", str(folder))
     assert done.returncode == 1
-    assert re.search(r"needs \d+ MB for 32x32, this device gives 0\. Choose a smaller checkpoint", done.stderr)
+    assert re.search(r"needs \d+ MB for 32x32, this device gives 0 MB\. Choose a smaller checkpoint", done.stderr)
 
 
 @pytest.mark.processes

@@ -59,13 +59,12 @@ def test_it_tells_who_holds_what(olga: User, login: Login, device: Device) -> No
     ):
         assert words in html, words
     for label, size, share in (
-        ("Engine room itself", "500 MB", 5),
-        ("Big one", "2.00 GB", 20),
-        ("Work and caches", "600 MB", 6),
-        ("Free", "4.90 GB", 49),
-        ("Kept free for others", "2.00 GB", 20),
+        ("Engine room itself", "500 MB", "6.25"),
+        ("Big one", "2.00 GB", "25.0"),
+        ("Work and caches", "600 MB", "7.5"),
+        ("Free", "4.90 GB", "61.25"),
     ):
-        assert f'style="width:{share}.0%" title="{label}: {size}"' in html
+        assert f'style="width:{share}%" title="{label}: {size}"' in html
     assert html.count("in use</strong>") == 1
     assert 'name="keep_warm" value="big"' in html
     assert 'value="small"' not in html, "it has no row, so nothing can be said about it"

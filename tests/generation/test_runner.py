@@ -105,8 +105,6 @@ def test_a_request_becomes_pictures(
     assert live.missing(request.pk, run=0, have={}, limit=None) == []
     mosaic.refresh_from_db()
     assert mosaic.seconds_per_picture
-    assert mosaic.footprint["learnt"] == {"cpu/fp32/whole/32x32": request.figures["need_bytes"]}
-    assert request.figures["need_bytes"] > 0
 
 
 def test_steps_without_pixels_are_progress(

@@ -77,7 +77,7 @@ def test_small_ones_are_told_in_megabytes() -> None:
     small = Footprint({"network": {"F32": 27_100_000}}, layer=27_100_000)
     refusal = question(footprint=small, gives=1_900_000).refusal()
     assert refusal is not None
-    assert refusal.message.startswith("Big needs 28 MB for 1024x1024, this device gives 1,")
+    assert refusal.message.startswith("Big needs 28 MB for 1024x1024, this device gives 1 MB,")
 
 
 def test_what_was_measured_goes_before_what_was_foretold() -> None:

@@ -174,7 +174,7 @@ def test_idle_ones_are_laid_aside_then_forgotten_but_not_those_kept_warm(
 
 def test_what_cannot_fit_is_refused_with_figures_before_anything_is_read(notes: list[Note], folder: Path) -> None:
     manager = MemoryManager(NarrowDevice(), limits=Limits(budget=1000), tell=notes.append)
-    with pytest.raises(DeviceMemoryError, match=r"first needs \d+ MB for 32x32, this device gives 0\.") as caught:
+    with pytest.raises(DeviceMemoryError, match=r"first needs \d+ MB for 32x32, this device gives 0 MB\.") as caught:
         manager.plan_for(spec(folder), GenerationParams("a cat", 32, 32, 7))
     assert caught.value.hint
     assert notes == []
