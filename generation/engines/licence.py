@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from generation.engines.checkpoint_files import WEIGHTS
 from generation.engines.reading import reading
+from generation.engines.safetensors_header import read_header
 
 CARD = "README.md"
 PAPERS = ("LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "LICENCE.md", "LICENCE.txt")
@@ -14,9 +16,19 @@ ENTRY = re.compile(r"^(license|license_name|license_link):[ \t]*(.+?)[ \t]*$", r
 
 
 def licence_of(path: Path) -> str:
-    """As the model card's front matter says, else the first line of the licence file; empty when neither tells."""
+    """As a single file says of itself, else as the model card's front matter says, else the first line of the licence
+    file; empty when none tells.
+    """
     folder = path if path.is_dir() else path.parent
-    return _from_card(folder / CARD) or _first_line(folder / name for name in PAPERS)
+    return _from_metadata(path) or _from_card(folder / CARD) or _first_line(folder / name for name in PAPERS)
+
+
+def _from_metadata(path: Path) -> str:
+    """Of one safetensors file, in the words of the ModelSpec standard."""
+    if path.suffix != WEIGHTS or not path.is_file():
+        return ""
+    with reading(path.name):
+        return _clean(read_header(path).metadata.get("modelspec.license", ""))
 
 
 def _from_card(file: Path) -> str:

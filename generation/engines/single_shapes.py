@@ -7,6 +7,7 @@ from generation.engines.errors import CheckpointError
 from generation.engines.safetensors_header import TensorInfo
 
 MOST_BLOCKS = 100
+LONGEST = 1_000_000  # edge of a tensor; of those in use the longest is that of the words, 49,408
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Shapes:
         tensor = self.tensors.get(name)
         if tensor is None:
             raise self.wrong(f"lacks {name}")
-        if len(tensor.shape) <= axis or not tensor.shape[axis]:
+        if len(tensor.shape) <= axis or not all(1 <= edge <= LONGEST for edge in tensor.shape):
             raise self.wrong(f"has a strange shape {list(tensor.shape)} for {name}")
         return tensor.shape[axis]
 

@@ -92,15 +92,16 @@ def read_wish(options: dict[str, Any]) -> CommandWish:
 
 
 def find_checkpoint(name: str) -> tuple[CheckpointSpec, CheckpointFacts]:
-    """A starter, a registered checkpoint or a folder, by its name. Raises CommandError, EngineError."""
+    """A starter, a registered checkpoint, a folder or a file, by its name. Raises CommandError, EngineError."""
     folders = {starter.name: STARTERS / starter.folder for starter in STARTER_LIST}
     if name not in folders and (registered := _registered(name)):
         return registered.spec(), inspect_checkpoint(registered.path)
     folder = folders.get(name) or Path(name)
-    if name not in folders and not folder.is_dir() and Path(name).name == name:
+    if name not in folders and not folder.exists() and Path(name).name == name:
         known = ", ".join(folders)
         raise CommandError(
-            f"There is no checkpoint '{name}'. Use {known}, a registered name or a folder.", returncode=WRONG_WISH
+            f"There is no checkpoint '{name}'. Use {known}, a registered name, a folder, a file.",
+            returncode=WRONG_WISH,
         )
     folder = folder.resolve()
     facts = inspect_checkpoint(folder)

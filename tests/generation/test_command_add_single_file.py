@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from PIL import Image
 
 from generation.models import Checkpoint
 from tests.generation.engines.tiny_single import KINDS, Pair
@@ -33,6 +34,7 @@ def test_a_file_is_told_of_drawn_with_and_offered(file: Path, capsys: pytest.Cap
     found = Checkpoint.objects.get(name="mine")
     assert (found.title, found.path, found.enabled) == ("Mine", str(file), True)
     assert (told["family"], told["class"]) == ("diffusion", "StableDiffusionPipeline")
+    assert found.licence == told["licence"] == "ours"
     assert found.capabilities == told["capabilities"] == ["text_to_image", "image_to_image", "inpaint"]
     assert found.sizes == told["sizes"] == [[64, 64]]
     assert set(told["parts"]) == {"unet", "vae", "text_encoder"}
@@ -43,6 +45,13 @@ def test_a_file_is_told_of_drawn_with_and_offered(file: Path, capsys: pytest.Cap
     with file.open("rb") as stream:
         assert f"{file_digest(stream, 'sha256').hexdigest()}  mine.safetensors\n" in found.manifest
     assert "tokenizer/tokenizer.json" in found.manifest and found.sha256 == told["sha256"]
+
+
+def test_a_file_draws_without_being_added(file: Path, tmp_path: Path) -> None:
+    wish = ("a cat", "--width", "64", "--height", "64", "--steps", "2", "--output", str(tmp_path / "cat.png"))
+    call_command("generate", *wish, "--checkpoint", str(file))
+    with Image.open(tmp_path / "cat.png") as picture:
+        assert picture.size == (64, 64)
 
 
 def test_a_file_that_needs_nothing_beside_it_has_its_own_sum(file: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from tests.generation.engines.tiny import save_diffusion, save_flow, save_janus, save_mosaic, save_xl
 from tests.generation.engines.tiny_glm_image import save_glm_image
+from tests.generation.engines.tiny_single import save_single
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]  # three rooms and six loads, on a busy machine
 
@@ -30,6 +31,7 @@ MAKERS: tuple[Callable[[Path], Path], ...] = (
     save_glm_image,
     save_janus,
     save_mosaic,
+    save_single,
 )
 GUARD = """
 import sys
@@ -103,6 +105,7 @@ def test_everything_works(outcome: Outcome) -> None:
         "GlmImagePipeline",
         "JanusForConditionalGeneration",
         "JanusForConditionalGeneration",
+        "StableDiffusionXLPipeline",
     ]
 
 

@@ -40,7 +40,7 @@ class Command(BaseCommand):
         parser.add_argument("prompt", nargs="?", default="", help="what shall be drawn or changed, or a question")
         parser.add_argument(
             "--checkpoint",
-            help="a name, or a folder that holds one; starter-diffusion when left out, to describe starter-multimodal",
+            help="a name, a folder or a file; starter-diffusion when left out, to describe starter-multimodal",
         )
         parser.add_argument("--describe", action="store_true", help="tell in words what --image shows, draw nothing")
         parser.add_argument("--output", help="PNG file, picture.png when left out; several become NAME-1.png ...")

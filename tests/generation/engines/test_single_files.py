@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from generation.engines.footprint import predict
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.params import Lora
+from generation.engines.plan import MemoryRung, Plan
 from tests.generation.engines.drawing import change, draw, finals, loaded, same
 from tests.generation.engines.test_families import wish
 from tests.generation.engines.tiny_lora import save_lora
@@ -84,6 +86,36 @@ def test_one_in_half_precision_stays_a_mapped_file(stable: Pair, tmp_path: Path)
         assert mapped > 0.95 * sum(weight.master.nbytes for weight in engine.weights.all)
     whole, ours = (draw(one, 64, steps=1)[-1].pixels.astype(int) for one in (loaded(stable.file, "diffusion"), engine))
     assert 0 < abs(whole - ours).mean() < 8
+
+
+def test_nothing_large_of_flux_is_copied(tmp_path: Path) -> None:
+    pair = KINDS["flux_schnell"].save(tmp_path)
+    engine: Any = loaded(pair.file, "diffusion")
+    copied = [weight.master for weight in engine.weights.all if not weight.mapped]
+    if sys.platform == "linux":
+        assert sum(master.nbytes for master in copied) < 0.2 * pair.file.stat().st_size
+    assert engine.size_bytes() <= pair.file.stat().st_size, "the words of T5 are there once"
+
+
+@pytest.mark.parametrize("memory", ["sliced", "components", "sequential"])
+def test_every_way_to_spare_memory_draws_the_same(stable: Pair, memory: MemoryRung) -> None:
+    engine = loaded(stable.file, "diffusion")
+    whole = draw(engine, 64, steps=2)[-1]
+    assert engine.adapt(Plan(memory=memory))
+    assert np.abs(draw(engine, 64, steps=2)[-1].pixels.astype(int) - whole.pixels).max() <= 1
+
+
+def test_eight_bit_numbers_are_widened(tmp_path: Path) -> None:
+    """All parts of FLUX.1 in one file, as it is mostly passed around."""
+    pair = KINDS["flux_schnell"].save(tmp_path)
+    narrow = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(pair.file).items()}
+    save_file({name: t if name.startswith("model") else t.half() for name, t in narrow.items()}, pair.file)
+    assert set(predict(pair.file).parts["transformer"]) == {"F8_E4M3"}
+    rounded = pair.file.with_name("rounded.safetensors")
+    save_file({name: tensor.float() for name, tensor in load_file(pair.file).items()}, rounded)
+    shutil.copy(pair.file.with_suffix(".tessera.json"), rounded.with_suffix(".tessera.json"))
+    ours, theirs = (draw(loaded(one, "diffusion"), 64, steps=2)[-1] for one in (pair.file, rounded))
+    assert np.abs(ours.pixels.astype(int) - theirs.pixels).max() <= 1
 
 
 def test_files_of_early_days_and_leftovers_of_training_are_read(stable: Pair, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from generation.engines.errors import CheckpointError
 from generation.engines.inspection import inspect_checkpoint
 from tests.generation.engines.drawing import change, loaded, lose
-from tests.generation.engines.hostile import header, many_tensors
+from tests.generation.engines.hostile import header, many_tensors, tensor
+from tests.generation.engines.test_hostile import inspect
 from tests.generation.engines.tiny_single import KINDS, Pair
 
 Harm = Callable[[Path], object]
@@ -180,6 +181,31 @@ def test_what_the_header_does_not_tell_is_found_when_it_is_loaded(
     harm(file)
     with pytest.raises(CheckpointError, match=reason):
         loaded(file, "diffusion")
+
+
+def test_bombs_are_refused_in_little_memory(stable: Pair, tmp_path: Path) -> None:
+    """As folders are, in a process of its own without torch; shapes that hold nothing and claim everything, too."""
+    bombs = {
+        "many": many_tensors(200_000),
+        "brackets": header(b"[" + b"[]," * 5_000_000 + b"0]"),
+        "long": header(b"{", length=100_000_000),
+        "vast": header({WORDS: tensor(0, 0, shape=[2**40, 0]), f"{UNET}input_blocks.0.0.weight": tensor(0, 0)}),
+    }
+    files = [copy(stable, tmp_path)]
+    for name, data in bombs.items():
+        files.append(tmp_path / f"{name}.safetensors")
+        files[-1].write_bytes(data)
+    (accepted, *_), *verdicts = inspect(files)
+    assert accepted == "accepted"
+    assert [code for code, *_ in verdicts] == ["checkpoint_unusable"] * len(bombs)
+
+
+@pytest.mark.parametrize("name", [WORDS, f"{UNET}input_blocks.1.0.out_layers.3.weight"])
+def test_edges_that_hold_nothing_are_refused(stable: Pair, tmp_path: Path, name: str) -> None:
+    file = copy(stable, tmp_path)
+    shaped(name, 0, 2_000_000)(file)
+    with pytest.raises(CheckpointError, match="strange shape"):
+        inspect_checkpoint(file)
 
 
 def test_flux_says_which_parts_it_lacks_and_where_to_put_them(flux: Pair, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 A single file holds no settings, so all that no shape tells is here as in the published checkpoints.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,7 @@ class Kind:
         for part, place in self.places.items():
             for name, tensor in original(getattr(pipeline, part)).items():
                 tensors[place + name] = tensor.contiguous()
-        save_file(tensors, shelf / "mine.safetensors", metadata={"modelspec.title": "mine"})
+        save_file(tensors, shelf / "mine.safetensors", metadata={"modelspec.license": "ours"})
         for part, name in self.beside.items():
             found = original(getattr(pipeline, part))
             save_file({name: tensor.contiguous() for name, tensor in found.items()}, shelf / name)
@@ -81,9 +82,9 @@ def original(network: Any) -> names.State:
     return names.open_clip(state) if isinstance(network, CLIPTextModelWithProjection) else names.clip(state)
 
 
-def text_encoder(width: int = 64, *, projects: bool = False) -> Any:
+def text_encoder(width: int = 64, *, projects: bool = False, vocabulary: int = 514) -> Any:
     config = CLIPTextConfig(
-        vocab_size=514,
+        vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=2 * width,
         num_hidden_layers=2,
@@ -91,8 +92,8 @@ def text_encoder(width: int = 64, *, projects: bool = False) -> Any:
         projection_dim=width,
         max_position_embeddings=77,
         hidden_act="gelu" if projects else "quick_gelu",
-        bos_token_id=512,
-        eos_token_id=513,
+        bos_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
         pad_token_id=1,
     )
     return (CLIPTextModelWithProjection if projects else CLIPTextModel)(config)
@@ -158,11 +159,11 @@ def large_unet(channels: int, **more: Any) -> Any:
     )
 
 
-def xl(name: str, network: Any, **more: Any) -> Any:
+def xl(name: str, network: Any, vocabulary: int = 514, **more: Any) -> Any:
     parts = {
         "vae": decoder(scaling_factor=0.13025, force_upcast=True),
-        "text_encoder": text_encoder(),
-        "text_encoder_2": text_encoder(128, projects=True),
+        "text_encoder": text_encoder(vocabulary=vocabulary),
+        "text_encoder_2": text_encoder(128, projects=True, vocabulary=vocabulary),
         "tokenizer": tokenizer(),
         "tokenizer_2": tokenizer("!"),
         "unet": network,
@@ -251,3 +252,11 @@ KINDS: dict[str, Kind] = {
     "sd15": Kind(lambda: stable("StableDiffusionPipeline", 4), STABLE),
     "sd15_inpaint": Kind(lambda: stable("StableDiffusionInpaintPipeline", 9), STABLE),
 }
+
+
+def save_single(shelf: Path) -> Path:
+    """One of SDXL, with nothing beside it but its own settings: CLIP's words are those of the installation."""
+    shelf.mkdir()
+    file = Kind(lambda: xl("StableDiffusionXLPipeline", large_unet(4), 49_408), XL).save(shelf).file
+    shutil.rmtree(shelf / "tokenizer")
+    return file
