@@ -141,6 +141,15 @@ class RoomClient:
             for _ in _one(self._converse(Talk(self.settings, None), [(frame, None)])):
                 pass
 
+    def keep_warm(self, specs: Sequence[CheckpointSpec], *, tick: Tick | None = None) -> None:
+        """These and no others are kept warm from now on; returns when they are loaded, as far as they fit.
+
+        Raises EngineError, RoomBusyError while it draws, and what `tick` raises.
+        """
+        frame = Frame(Message.KEEP, next(self._numbers), {"kept": [asdict(spec) for spec in specs]})
+        for _ in _one(self._converse(Talk(self.settings, tick), [(frame, None)])):
+            pass
+
     def recycle(self) -> str:
         """Close the room if it is due, between two wishes; why, else nothing. The next wish gets a fresh one."""
         status = self.status()

@@ -54,6 +54,7 @@ class Message(IntEnum):
     CANCEL = 2
     UNLOAD = 3
     BYE = 4
+    KEEP = 5
     EVENT = 16
     NOTE = 17
     DONE = 18

@@ -48,6 +48,7 @@ logger = logging.getLogger("generation.engines.room")
 HEARTBEAT_SECONDS = 2.0
 REST_SECONDS = 5.0  # between two looks at what has been idle for too long
 STEP_SECONDS = 1.0  # between two signs of progress; networks make up to hundreds of steps in that time
+TAKEN = (Message.GENERATE, Message.UNLOAD, Message.KEEP, Message.BYE)
 PR_SET_PDEATHSIG = 1
 POISONED = 70  # exit code after a failure that leaves the device in doubt
 OFFLINE = {
@@ -122,7 +123,7 @@ class Room:
         if frame.type is Message.CANCEL:
             if wish := self._wishes.get(frame.number):
                 wish.token.cancel()
-        elif frame.type in (Message.GENERATE, Message.UNLOAD, Message.BYE):
+        elif frame.type in TAKEN:
             self._wishes[frame.number] = Wish(frame)
             self._inbox.put(self._wishes[frame.number])
         else:
@@ -134,6 +135,9 @@ class Room:
         try:
             if wish.frame.type is Message.UNLOAD:
                 self._manager.purge("asked for")
+                self._answer(wish, {})
+            elif wish.frame.type is Message.KEEP:
+                self._manager.keep_warm(wish.kept())
                 self._answer(wish, {})
             else:
                 self._draw(wish)

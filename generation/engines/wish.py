@@ -47,6 +47,13 @@ class Wish:
             self._asked = _read(self.frame)
         return self._asked
 
+    def kept(self) -> list[CheckpointSpec]:
+        """Which checkpoints shall be kept warm. Raises ProtocolError."""
+        try:
+            return [CheckpointSpec(**spec) for spec in self.frame.header["kept"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProtocolError(f"A list of checkpoints cannot be read: {error}.") from error
+
 
 def _read(frame: Frame) -> Asked:
     try:

@@ -63,6 +63,7 @@ class Worker:
         """Open the room before somebody waits for it. One that cannot open is told to operators and tried again."""
         try:
             self.room.start(tick=self._tick)
+            self.upkeep.keep_warm(self._tick)
             problem = ""
         except CanceledError:
             return

@@ -10,12 +10,14 @@ from django.db import OperationalError
 
 from accounts.models import AuditEvent, User
 from generation.engines.client import RoomClient
+from generation.engines.errors import CanceledError
 from generation.engines.limits import MEBIBYTE
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.models import Device
 from generation.runner import upkeep
 from generation.runner.room_settings import settings_of
 from generation.runner.upkeep import Upkeep
+from generation.services.checkpoints import checkpoint_register, checkpoint_set_keep_warm
 from generation.services.devices import command_request, device_ensure, device_set_limits
 from generation.services.limits import limits_of
 from tests.generation.engines.tiny import save_mosaic
@@ -38,9 +40,9 @@ def room(device: Device) -> Iterator[RoomClient]:
         yield opened
 
 
-def draw(room: RoomClient, folder: Path) -> None:
+def draw(room: RoomClient, folder: Path, spec: CheckpointSpec | None = None) -> None:
     """One picture."""
-    spec = CheckpointSpec("mosaic", str(folder), "multimodal")
+    spec = spec or CheckpointSpec("mosaic", str(folder), "multimodal")
     assert list(room.generate(spec, GenerationParams("a cat", 32, 32, 7)))
 
 
@@ -98,6 +100,59 @@ def test_a_room_that_grew_is_replaced(device: Device, room: RoomClient, settings
     keeper.between()
     device.refresh_from_db()
     assert device.recycle_reason == "its memory had grown by 80 MB"
+
+
+def held(room: RoomClient) -> dict[str, tuple[str, bool]]:
+    status = room.status()
+    assert status is not None
+    return {one["name"]: (one["tier"], one["keep_warm"]) for one in status.ledger["holdings"]}
+
+
+def test_what_is_kept_warm_is_there_before_somebody_asks_and_after_a_new_room(
+    device: Device, room: RoomClient, olga: User, tmp_path: Path
+) -> None:
+    mosaic, keeper = checkpoint_register(path=save_mosaic(tmp_path / "mosaic")), Upkeep(device, room)
+    keeper.keep_warm(lambda: None)
+    assert held(room) == {}
+    checkpoint_set_keep_warm(checkpoint=mosaic, keep_warm=True, user=olga)
+    keeper.keep_warm(lambda: None)
+    assert held(room) == {"mosaic": ("device", True)}
+    status = room.start()
+    assert (status.ledger["wishes"], status.ledger["creep"]) == (0, 0), "that was no wish, and is no growth"
+    room.close()
+    room.start()
+    keeper.keep_warm(lambda: None)
+    assert held(room) == {"mosaic": ("device", True)}
+    checkpoint_set_keep_warm(checkpoint=mosaic, keep_warm=False, user=olga)
+    keeper.keep_warm(lambda: None)
+    assert held(room) == {"mosaic": ("device", False)}
+
+
+def test_what_an_operator_unloads_stays_away_until_the_next_request(
+    device: Device, room: RoomClient, olga: User, tmp_path: Path
+) -> None:
+    mosaic, keeper = checkpoint_register(path=save_mosaic(tmp_path / "mosaic")), Upkeep(device, room)
+    other = save_mosaic(tmp_path / "other")
+    checkpoint_set_keep_warm(checkpoint=mosaic, keep_warm=True, user=olga)
+    keeper.keep_warm(lambda: None)
+    command_request(device=device, kind="unload", user=olga)
+    keeper.between()
+    for _ in range(2):
+        keeper.keep_warm(lambda: None)
+        assert held(room) == {}
+    draw(room, other, CheckpointSpec("other", str(other), "multimodal"))
+    keeper.keep_warm(lambda: None)
+    assert held(room) == {"other": ("device", False), "mosaic": ("device", True)}
+
+
+def test_a_stop_is_heard_while_one_is_loaded(device: Device, room: RoomClient, olga: User, tmp_path: Path) -> None:
+    def stopping() -> None:
+        raise CanceledError("The worker stops.")
+
+    mosaic = checkpoint_register(path=save_mosaic(tmp_path / "mosaic"))
+    checkpoint_set_keep_warm(checkpoint=mosaic, keep_warm=True, user=olga)
+    with pytest.raises(CanceledError):
+        Upkeep(device, room).keep_warm(stopping)
 
 
 def test_an_operators_restart_counts_and_is_done_once(device: Device, room: RoomClient, olga: User) -> None:
