@@ -120,11 +120,11 @@ def _stamp(file: Path) -> Stamp:
 
 
 def _difference(before: str, now: str) -> str:
-    """In words, the first difference by name."""
+    """In words, the first difference by name; what changed before what is new or gone."""
     old, new = _by_name(before), _by_name(now)
     if not old:
         return "their sum is another"
-    for name in sorted(old.keys() | new.keys()):
+    for name in sorted(old.keys() | new.keys(), key=lambda name: (not (name in old and name in new), name)):
         if old.get(name) != new.get(name):
             return f"{name} {'is new' if name not in old else 'is gone' if name not in new else 'has changed'}"
     return "their sum is another"

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from generation.engines.errors import CheckpointError
-from generation.engines.safetensors_header import read_header
-from generation.engines.single_places import Layout, Place, Tensors, has, refuse_quantised
+from generation.engines.single_places import Layout, Place, Tensors, has
 
 MARK = "double_blocks.0.img_attn.qkv.weight"
 # parts inside a file that has all of them, and the names of files that have one each; the first found is taken
@@ -35,16 +34,15 @@ def layout_of_flux(file: Path, tensors: Tensors) -> Layout:
         if has(inside, tensors):
             places[part] = Place(file, inside)
         elif found := _beside(file, part):
-            refuse_quantised(found, read_header(found).tensors)
             places[part] = Place(found, "")
     words = file.parent / WORDS
     lacking = [FILES[part][0] for part in INSIDE if part not in places]
     lacking += [] if (words / "tokenizer.json").is_file() else [f"the folder {WORDS}"]
     if lacking:
-        raise CheckpointError(
-            f"{file.name} is FLUX.1 without all of its parts.",
-            hint=f"Put into {file.parent}, as they come with FLUX.1: {', '.join(lacking)}.",
-        )
+        hint = f"Put into {file.parent}, as they come with FLUX.1: {', '.join(lacking)}."
+        if (file.parent / "model_index.json").is_file():
+            hint = f"The folder it is in is a checkpoint by itself: give {file.parent}."
+        raise CheckpointError(f"{file.name} is FLUX.1 without all of its parts.", hint=hint)
     return Layout(_name(file, tensors, prefix), places, (words,))
 
 

@@ -22,7 +22,8 @@ def inspect_single_file(file: Path) -> CheckpointFacts:
         )
     if file.suffix != ".safetensors":
         raise CheckpointError(
-            f"{file.name} is no .safetensors file.", hint="Give one, or a folder as diffusers or transformers save it."
+            f"{file.name} is no .safetensors file.",
+            hint="Give one, or a folder as diffusers or transformers save it. Of a link, copy the file itself: cp -L.",
         )
     single = understand(file)
     find_words(file)

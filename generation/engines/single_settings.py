@@ -15,7 +15,7 @@ from generation.engines.errors import CheckpointError
 from generation.engines.reading import read_json
 from generation.engines.safetensors_header import TensorInfo, read_header
 from generation.engines.single_layouts import layout_of
-from generation.engines.single_places import Layout, within
+from generation.engines.single_places import Layout, refuse_quantised, within
 from generation.engines.single_shapes import MOST_BLOCKS, Shapes
 
 HEAD = 64  # numbers of one attention head, of CLIP and of the UNet of SDXL
@@ -45,7 +45,9 @@ def understand(file: Path) -> Single:
     """Raises CheckpointError when it is no checkpoint, or a network is not whole or not of the kind of its layout."""
     headers = {file: read_header(file).tensors}
     layout = layout_of(file, headers[file])
-    headers |= {other: read_header(other).tensors for other in layout.beside(file)}
+    for other in layout.beside(file):
+        headers[other] = read_header(other).tensors
+        refuse_quantised(other, headers[other])
     index = read_json(layout.folder / "model_index.json")
     weights, settings = dict[str, dict[str, TensorInfo]](), dict[str, Values]()
     for part, place in layout.places.items():

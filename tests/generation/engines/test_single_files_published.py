@@ -22,6 +22,7 @@ from generation.engines.plan import Plan
 from generation.engines.reading import read_json
 from generation.engines.single_places import CONFIGS
 from generation.engines.single_settings import understand
+from generation.engines.single_weights import CONVERTERS
 from tests.generation.engines.tiny_single import ALL, ALONE, REFINER, STABLE, XL, original
 from tests.generation.engines.tiny_words import clip_tokenizer, t5_tokenizer
 
@@ -85,6 +86,19 @@ def test_a_published_file_is_known(tmp_path: Path, name: str, places: dict[str, 
         ours = read_json(next((CONFIGS / name / part).glob("*config.json")))
         for setting in settings.keys() - {"transformer_layers_per_block", "projection_dim"}:
             assert settings[setting] == ours.get(setting, settings[setting]), (part, setting)
+
+
+@pytest.mark.parametrize(("name", "places"), [case[:2] for case in PUBLISHED] + [("flux_dev", ALL)])
+def test_every_tensor_of_a_published_file_finds_its_place(name: str, places: dict[str, str]) -> None:
+    """In full shape: more blocks than there are digits, all heads, all layers."""
+    for part in places:
+        network = bare(name, part)
+        settings = read_json(CONFIGS / name / part / "config.json")
+        state = CONVERTERS[type(network).__name__](original(network), settings)
+        if not hasattr(network, "text_model"):
+            state = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
+        found = {name: tuple(state[name].shape) for name in network.state_dict() if name in state}
+        assert found == {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, part
 
 
 def test_what_people_know_of_a_published_file_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from generation.engines.errors import CheckpointError
+from generation.engines.fingerprint import Sums
 from generation.engines.inspection import inspect_checkpoint
+from generation.engines.params import CheckpointSpec
 from tests.generation.engines.drawing import change, loaded, lose
 from tests.generation.engines.hostile import header, many_tensors, tensor
 from tests.generation.engines.test_hostile import inspect
@@ -208,6 +210,21 @@ def test_edges_that_hold_nothing_are_refused(stable: Pair, tmp_path: Path, name:
         inspect_checkpoint(file)
 
 
+def test_what_lies_beside_it_is_checked_too(stable: Pair, flux: Pair, tmp_path: Path) -> None:
+    for pair, name in ((stable, "tokenizer/tokenizer.json"), (flux, "ae.safetensors"), (flux, "mine.tessera.json")):
+        file = copy(pair, tmp_path / name.partition(".")[0])
+        found = Sums().of(file)
+        spec = CheckpointSpec("mine", str(file), "diffusion", sha256=found.sha256, manifest=found.manifest)
+        Sums().verify(spec)
+        with (file.parent / name).open("ab") as stream:
+            stream.write(b" ")
+        with pytest.raises(CheckpointError, match=f"{name} has changed"):
+            Sums().verify(spec)
+        file.write_bytes(b"")
+        with pytest.raises(CheckpointError, match="mine.safetensors has changed"):
+            Sums().verify(spec)
+
+
 def test_flux_says_which_parts_it_lacks_and_where_to_put_them(flux: Pair, tmp_path: Path) -> None:
     file = copy(flux, tmp_path)
     for name in ("ae.safetensors", "t5xxl_fp16.safetensors"):
@@ -217,6 +234,10 @@ def test_flux_says_which_parts_it_lacks_and_where_to_put_them(flux: Pair, tmp_pa
         inspect_checkpoint(file)
     assert str(file.parent) in caught.value.hint
     assert caught.value.hint.endswith("ae.safetensors, t5xxl_fp16.safetensors, the folder tokenizer_2.")
+    (file.parent / "model_index.json").touch()
+    with pytest.raises(CheckpointError) as caught:
+        inspect_checkpoint(file)
+    assert caught.value.hint == f"The folder it is in is a checkpoint by itself: give {file.parent}."
 
 
 def test_flux_of_other_widths_is_refused(flux: Pair, tmp_path: Path) -> None:
