@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from accounts.models import User
 from core.errors import TesseraError
 from generation.engines.params import MAX_COUNT, MAX_EDGE, MAX_SEED, MAX_STEPS, with_a_picture
+from generation.engines.schedulers import TITLES
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.services.requests import request_submit
 from generation.services.uploads import upload_store
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     ProjectChoice = forms.ModelChoiceField[Project]
 else:  # the class itself cannot be subscribed when it runs
     ProjectChoice = forms.ModelChoiceField
-ADVANCED = ("negative_prompt", *TUNING)
+ADVANCED = ("negative_prompt", *TUNING, "scheduler")
 # Where a refusal of a service belongs; what is not named belongs to the whole form.
 FIELD_OF_CODE = {
     "prompt_empty": "prompt",
@@ -40,6 +41,7 @@ FIELD_OF_CODE = {
     "project_forbidden": "project",
     "capability_missing": "source_file",
     "source_missing": "source_file",
+    "scheduler_unknown": "scheduler",
 }
 
 
@@ -50,7 +52,7 @@ def fields_used(checkpoint: Checkpoint) -> set[str]:
         used.add("negative_prompt")
     if "image_to_image" not in checkpoint.capabilities:
         used.discard("strength")
-    return used
+    return used | ({"scheduler"} if checkpoint.schedulers else set())
 
 
 def _text(rows: int, **words: Any) -> forms.CharField:
@@ -125,6 +127,11 @@ class StudioForm(forms.Form):
     guidance = _number("Guidance", 0, 30, "any", "How closely it follows the words.")
     temperature = _number("Temperature", 0, 5, "any", "Lower is tamer, higher is wilder.")
     strength = _number("Change", 0.01, 1, "any", "1 leaves nothing of the picture you hand in.")
+    scheduler = forms.ChoiceField(
+        required=False,
+        choices=[("", "The checkpoint's own"), *TITLES.items()],
+        error_messages={"invalid_choice": "There is no such scheduler. Choose one from the list."},
+    )
     source_image = forms.UUIDField(required=False, widget=forms.HiddenInput, error_messages={"invalid": GONE})
     source_upload = forms.UUIDField(required=False, widget=forms.HiddenInput, error_messages={"invalid": GONE})
     source_file = forms.FileField(required=False, allow_empty_file=True)

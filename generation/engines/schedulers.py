@@ -41,6 +41,31 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpmpp_2m_flow": ("DPMSolverMultistepScheduler", {**ODE, **FLOW}),
     "unipc_flow": ("UniPCMultistepScheduler", {"solver_type": "bh2", **FLOW}),
 }
+TITLES = {  # for people who choose one; names of the field, as far as there are any
+    "ddim": "DDIM",
+    "ddpm": "DDPM",
+    "pndm": "PNDM",
+    "euler": "Euler",
+    "euler_karras": "Euler, Karras",
+    "euler_a": "Euler ancestral",
+    "heun": "Heun",
+    "heun_karras": "Heun, Karras",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_karras": "DPM++ 2M, Karras",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_2m_sde_karras": "DPM++ 2M SDE, Karras",
+    "dpmpp_sde": "DPM++ SDE",
+    "dpmpp_sde_karras": "DPM++ SDE, Karras",
+    "deis": "DEIS",
+    "unipc": "UniPC",
+    "lcm": "LCM",
+    "tcd": "TCD",
+    "euler_flow": "Euler, flow",
+    "heun_flow": "Heun, flow",
+    "lcm_flow": "LCM, flow",
+    "dpmpp_2m_flow": "DPM++ 2M, flow",
+    "unipc_flow": "UniPC, flow",
+}
 FOR_FLOW = tuple(name for name in SCHEDULERS if name.endswith("_flow"))
 FOR_NOISE = tuple(name for name in SCHEDULERS if name not in FOR_FLOW)
 NOT_FOR_SAMPLES = frozenset({"pndm", "euler_a"})  # these refuse networks that predict the picture itself

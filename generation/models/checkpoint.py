@@ -35,6 +35,7 @@ class Checkpoint(UuidModel):
     capabilities = models.JSONField(default=list)
     sizes = models.JSONField(default=list, help_text="[[width, height], ...] that it can draw")
     defaults = models.JSONField(default=dict, help_text="steps, guidance, temperature, strength")
+    schedulers = models.JSONField(default=list, blank=True, help_text="names of those that people may choose")
     draws_together = models.BooleanField(default=False, help_text="several requests side by side")
     size_bytes = models.BigIntegerField(default=0)
     enabled = models.BooleanField(default=True)

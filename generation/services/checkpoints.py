@@ -137,6 +137,7 @@ def _facts_values(found: Examined) -> dict[str, Any]:
         "capabilities": list(facts.capabilities),
         "sizes": [list(size) for size in facts.sizes],
         "defaults": dict(facts.defaults),
+        "schedulers": list(facts.schedulers),
         "draws_together": facts.together,
         "size_bytes": facts.size_bytes,
         "licence": found.licence,

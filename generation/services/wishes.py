@@ -86,7 +86,7 @@ def wish_check(
     _check_numbers(capability, prompt, numbers)
     _check_size(found, numbers["width"], numbers["height"])
     admission_check(checkpoint=found, capability=capability, width=numbers["width"], height=numbers["height"])
-    values = {**numbers, "negative_prompt": _text(params, "negative_prompt")}
+    values = {**numbers, "negative_prompt": _text(params, "negative_prompt"), **_scheduler(found, params)}
     return Wish(found, capability, prompt, values, image, upload)
 
 
@@ -172,6 +172,21 @@ def _text(params: Mapping[str, Any], name: str) -> str:
             code="prompt_too_long",
         )
     return text
+
+
+def _scheduler(checkpoint: Checkpoint, params: Mapping[str, Any]) -> dict[str, str]:
+    """The one that was chosen; nothing for the checkpoint's own."""
+    name = str(params.get("scheduler") or "")[:40]
+    if not name:
+        return {}
+    if name not in checkpoint.schedulers:
+        known = ", ".join(checkpoint.schedulers)
+        raise WishRefusedError(
+            f"The checkpoint “{checkpoint}” cannot draw with the scheduler {name!r}.",
+            hint=f"It can use {known}." if known else "Leave it out: this one has none to choose from.",
+            code="scheduler_unknown",
+        )
+    return {"scheduler": name}
 
 
 def _numbers(params: Mapping[str, Any]) -> dict[str, Any]:

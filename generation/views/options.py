@@ -41,6 +41,11 @@ class Option:
         return " ".join(self.checkpoint.size_labels())
 
     @property
+    def schedulers(self) -> str:
+        """Names of those to choose from."""
+        return " ".join(self.checkpoint.schedulers)
+
+    @property
     def defaults(self) -> str:
         """For the placeholders of the advanced fields."""
         return json.dumps(self.checkpoint.defaults)

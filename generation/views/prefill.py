@@ -14,7 +14,10 @@ from generation.services.projects import project_personal
 GONE = "The picture it started from is not there any more. Choose another one, or draw from the words alone."
 STALE = "This picture is in the trash or gone, so nothing can start from it. Restore it, or choose another one."
 FOREIGN = "The picture it started from was handed in by somebody else, who alone sees it. Choose another one."
-RECIPE = ("prompt", "checkpoint", "negative_prompt", "seed", "steps", "guidance", "temperature", "strength")
+RECIPE = (
+    *("prompt", "checkpoint", "negative_prompt", "seed"),
+    *("steps", "guidance", "temperature", "strength", "scheduler"),
+)
 
 
 def prefill(user: User, query: QueryDict) -> dict[str, Any]:

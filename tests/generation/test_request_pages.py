@@ -41,6 +41,27 @@ def submit(client: Client, wish: dict[str, Any], **changes: Any) -> Any:
     return client.post("/requests/new/", wish | changes, headers=HTMX)
 
 
+def test_a_scheduler_is_chosen_among_those_of_the_checkpoint(
+    alice: User, login: Login, wish: dict[str, Any], diffusion: Checkpoint, multimodal: Checkpoint
+) -> None:
+    Checkpoint.objects.filter(pk=diffusion.pk).update(schedulers=["ddim", "euler"])
+    client = login(alice)
+    submit(client, wish, scheduler="ddim")
+    submit(client, wish, scheduler="")
+    submit(client, wish, checkpoint=multimodal.name, scheduler="ddim")
+    asked = [request.params.get("scheduler") for request in GenerationRequest.objects.order_by("created_at")]
+    assert asked == ["ddim", None, None], "what a checkpoint has no use for is forgotten"
+    for name, words in {"heun": "It can use ddim, euler.", "magic": "There is no such scheduler."}.items():
+        refused = submit(client, wish, scheduler=name)
+        assert refused.status_code == 422
+        assert 'id="error-scheduler" hx-swap-oob="innerHTML">' in refused.content.decode()
+        assert words in refused.content.decode()
+    assert GenerationRequest.objects.count() == 3
+    assert 'data-schedulers="ddim euler"' in client.get("/").content.decode()
+    chosen = GenerationRequest.objects.get(params__scheduler="ddim")
+    assert client.get(f"/?again={chosen.pk}").context["form"]["scheduler"].value() == "ddim"
+
+
 def made() -> GenerationRequest:
     return GenerationRequest.objects.get()
 

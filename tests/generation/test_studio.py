@@ -68,9 +68,10 @@ def test_only_projects_that_one_may_draw_in(bob: User, team: Project, login: Log
 
 def test_remix_fills_the_form(alice: User, project: Project, login: Login, diffusion: Checkpoint) -> None:
     recipe = {"prompt": "a robot", "seed": 41, "steps": 33, "guidance": 4.5, "negative_prompt": "no rain"}
+    recipe["scheduler"] = "euler"
     image = pictures.image(project=project, prompt="a robot", seed=41, width=96, height=64, recipe=recipe)
     form = login(alice).get(f"/?remix={image.pk}").context["form"]
-    shown = {name: form[name].value() for name in ("prompt", "seed", "steps", "guidance", "negative_prompt", "size")}
+    shown = {name: form[name].value() for name in (*recipe, "size")}
     assert shown == {**recipe, "size": "96x64"}
     assert form["project"].value() == project.pk
 

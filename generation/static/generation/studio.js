@@ -24,12 +24,13 @@ const showUsed = () => {
   for (const field of form.querySelectorAll("[data-uses-field]")) {
     const used = uses.has(field.dataset.usesField);
     field.hidden = !used;
-    for (const control of field.querySelectorAll("input, textarea")) control.disabled = !used;
+    for (const control of field.querySelectorAll("input, textarea, select")) control.disabled = !used;
   }
   const advanced = form.querySelector("[data-advanced]");
   advanced.hidden = !advanced.querySelector("[data-uses-field]:not([hidden])");
   showDefaults(JSON.parse(checkpoint.dataset.defaults));
-  showSizes(checkpoint.dataset.sizes.split(" "));
+  offer(form.elements.size, checkpoint.dataset.sizes.split(" "));
+  offer(form.elements.scheduler, ["", ...checkpoint.dataset.schedulers.split(" ")]);
   summarize();
 };
 
@@ -40,12 +41,12 @@ const showDefaults = (defaults) => {
   }
 };
 
-const showSizes = (sizes) => {
-  const select = form.elements.size;
+/** Only these values of a list; the first of them when another one was chosen. */
+const offer = (select, values) => {
   for (const option of select.options) {
-    option.hidden = option.disabled = !sizes.includes(option.value);
+    option.hidden = option.disabled = !values.includes(option.value);
   }
-  if (!sizes.includes(select.value)) select.value = sizes[0];
+  if (!values.includes(select.value)) select.value = values[0];
 };
 
 const summarize = () => {
