@@ -7,10 +7,9 @@ from generation.engines.params import with_a_picture
 from generation.forms import fields_used
 from generation.models import Checkpoint
 
-CAPABILITY_WORDS = {
+CAPABILITY_WORDS = {  # of what this page offers; a part is repainted by `manage.py generate --mask` only
     "text_to_image": "Draws from words",
     "image_to_image": "Starts from a picture",
-    "inpaint": "Repaints a part",
     "edit": "Edits by instruction",
     "describe": "Describes pictures",
 }
