@@ -13,7 +13,7 @@ from accounts.current import person
 from accounts.services import audit_record
 from generation.admin.ledger_page import amount
 from generation.engines.plan import Plan
-from generation.models import Checkpoint
+from generation.models import Checkpoint, Device, DeviceCommand
 from generation.services.checkpoints import (
     CheckpointRefusedError,
     checkpoint_disable,
@@ -23,6 +23,7 @@ from generation.services.checkpoints import (
     checkpoint_set_precision,
     checkpoint_types,
 )
+from generation.services.devices import command_request
 from generation.services.footprints import footprint_forget, footprint_known
 
 FACTS = (
@@ -155,7 +156,9 @@ class CheckpointAdmin(ModelAdmin):  # type: ignore[misc]
         for checkpoint in queryset:
             footprint_forget(checkpoint=checkpoint)
             self._record(request, checkpoint, "checkpoint.forget_memory")
-        messages.success(request, "Forgotten. It is learnt anew with the next requests.")
+        for device in Device.objects.all():
+            command_request(device=device, kind=DeviceCommand.Kind.RESTART, user=person(request))
+        messages.success(request, "Forgotten. The engine room is replaced between two requests, so that it forgets.")
 
     def _record(self, request: HttpRequest, checkpoint: Checkpoint, verb: str) -> None:
         audit_record(

@@ -116,7 +116,7 @@ class MemoryManager:
         One that cannot be loaded is told in the log, and not tried again before somebody draws with it.
         """
         self._tiers.keep_warm(specs)
-        for spec in specs:
+        for spec in (replace(one, keep_warm=True) for one in specs):
             if spec not in self._unready and self._fits_beside(spec):
                 self._unready.add(spec)
                 try:

@@ -10,6 +10,7 @@ from django.urls import reverse
 from accounts.models import AuditEvent, User
 from generation.models import Checkpoint, GenerationRequest, Image, Project
 from generation.services.checkpoints import checkpoint_register
+from generation.services.devices import commands_take, device_ensure
 from generation.services.footprints import footprint_learn
 from tests.generation import pictures
 from tests.generation.engines.tiny import save_mosaic
@@ -39,10 +40,11 @@ def test_a_checkpoint_tells_what_it_needs_foretold_and_learnt(olga: User, login:
     assert "nothing yet" in html
     footprint_learn(checkpoint=mosaic, figures=figures(need=1_234_000_000, memory="single"), width=32, height=32)
     assert "cpu, fp32, single, 32x32: 1.23 GB" in page(client, mosaic)
-    url = reverse("admin:generation_checkpoint_changelist")
+    device, url = device_ensure(), reverse("admin:generation_checkpoint_changelist")
     client.post(url, {"action": "forget_selected", "_selected_action": str(mosaic.pk)})
     assert "nothing yet" in page(client, mosaic)
     assert AuditEvent.objects.get(verb="checkpoint.forget_memory").actor == olga
+    assert commands_take(device=device) == ["restart"], "a room has learnt by itself what it is told no more"
 
 
 def test_one_without_files_says_so(olga: User, login: Login) -> None:

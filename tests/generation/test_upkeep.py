@@ -1,5 +1,6 @@
 """What is done for a real engine room between two requests: operators obeyed, limits followed, a fresh one in time."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from django.db import OperationalError
 from accounts.models import AuditEvent, User
 from generation.engines.client import RoomClient
 from generation.engines.errors import CanceledError
-from generation.engines.limits import MEBIBYTE
+from generation.engines.limits import MEBIBYTE, Limits
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.models import Device
 from generation.runner import upkeep
@@ -143,6 +144,21 @@ def test_what_an_operator_unloads_stays_away_until_the_next_request(
     draw(room, other, CheckpointSpec("other", str(other), "multimodal"))
     keeper.keep_warm(lambda: None)
     assert held(room) == {"other": ("device", False), "mosaic": ("device", True)}
+
+
+def test_what_nobody_uses_is_let_go_but_not_what_is_kept_warm(device: Device, tmp_path: Path) -> None:
+    kept, idle = (str(save_mosaic(tmp_path / name)) for name in ("kept", "idle"))
+    tiers = list[dict[str, tuple[str, bool]]]()
+    end = time.monotonic() + 120
+    with RoomClient(replace(settings_of(device), limits=Limits(idle_seconds=6))) as room:
+        room.keep_warm([CheckpointSpec("kept", kept, "multimodal")])
+        draw(room, tmp_path, CheckpointSpec("idle", idle, "multimodal"))
+        while "idle" in held(room) and time.monotonic() < end:
+            tiers.append(held(room))
+            time.sleep(0.2)
+        assert held(room) == {"kept": ("device", True)}
+    assert tiers[0]["idle"] == ("device", False)
+    assert tiers[-1]["idle"] == ("warm", False), "laid aside first"
 
 
 def test_a_stop_is_heard_while_one_is_loaded(device: Device, room: RoomClient, olga: User, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spec(folder: Path, name: str) -> CheckpointSpec:
-    return CheckpointSpec(name, str(folder), "diffusion", keep_warm=True)
+    return CheckpointSpec(name, str(folder), "diffusion")
 
 
 def held(manager: MemoryManager) -> dict[str, tuple[str, bool]]:
