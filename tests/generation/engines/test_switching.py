@@ -1,9 +1,10 @@
-"""Checkpoints taking turns must not make the room grow: 50 swaps over three classes of networks."""
+"""Checkpoints taking turns must not make the room grow: 50 swaps over three families."""
 
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 import generation
@@ -15,12 +16,14 @@ from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import EncodedFragment
 from tests.generation.engines import tiny
 from tests.generation.engines.rooms import SETTINGS
+from tests.generation.engines.tiny_emu3 import save_emu3
 
 pytestmark = pytest.mark.processes
 
 STARTERS = Path(generation.__file__).parent / "starter"
 MEBIBYTE = 1024 * 1024
 SWAPS = 50
+FLAT = 0.03
 
 
 def starter(folder: str, spare: Path) -> CheckpointSpec:
@@ -46,18 +49,18 @@ def begin(room: RoomClient, spec: CheckpointSpec) -> tuple[int, str]:
                 break
     status = room.status()
     assert status is not None
-    return status.memory_used, came_from
+    return psutil.Process(status.pid).memory_info().rss, came_from
 
 
-@pytest.mark.parametrize(("warm", "swaps"), [(0, SWAPS), (1, 12)], ids=["laid aside and woken", "forgotten, read anew"])
-def test_fifty_swaps_over_three_classes_leave_memory_flat(
+@pytest.mark.parametrize(("warm", "swaps"), [(0, SWAPS), (1, 15)], ids=["laid aside and woken", "forgotten, read anew"])
+def test_fifty_swaps_over_three_families_leave_memory_flat(
     warm: int, swaps: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One checkpoint on the device at a time; with a byte of host memory none of them can wait there."""
     three = (
         starter("diffusion", tmp_path / "a"),
         starter("multimodal", tmp_path / "b"),
-        CheckpointSpec("tiny-xl", str(tiny.save_xl(tmp_path / "xl")), "diffusion"),
+        CheckpointSpec("tiny-emu3", str(save_emu3(tmp_path / "emu3")), "multimodal"),
     )
     used: dict[str, list[int]] = {spec.name: [] for spec in three}
     with RoomClient(replace(SETTINGS, limits=Limits(most=1, warm=warm))) as room:
@@ -69,8 +72,10 @@ def test_fifty_swaps_over_three_classes_leave_memory_flat(
         status = room.status()
         assert status is not None
         assert len(status.resident) == 1
+    # the code that a checkpoint needs is read on its first visit, so that one is not counted
+    grown = {name: max(later) / back - 1 for name, (_, back, *later) in used.items()}
     with capsys.disabled():
         for name, row in used.items():
-            print(f"\n{name}: {' '.join(str(size // MEBIBYTE) for size in row)} MiB", end="")  # noqa: T201
-    for name, (_, back, *later) in used.items():
-        assert max(later) <= back * 1.03, f"{name} grew from {back} to {max(later)} bytes"
+            told = " ".join(str(size // MEBIBYTE) for size in row)
+            print(f"\n{name}, {grown[name]:+.1%}: {told} MiB", end="")  # noqa: T201
+    assert max(grown.values()) <= FLAT
