@@ -277,7 +277,7 @@ class MemoryManager:
 
     def _make_room(self, spec: CheckpointSpec, need: int, entry: Entry | None) -> None:
         """Lay others aside, one after the other, until the newcomer fits or nobody else can go. Measured each time."""
-        most = self.limits.most
+        most, left = self.limits.most, 0
         while True:
             others = [one for one in self._tiers.resident() if one is not entry]
             crowded = bool(most) and len(others) >= most
@@ -289,7 +289,11 @@ class MemoryManager:
                 raise DeviceMemoryError(f"No room for {spec.name}: everything that is loaded is in use.")
             if not idle:
                 return
-            self._lay_aside(idle[:1], f"{spec.name} is asked for")
+            if left == 1 and not crowded:
+                self.device.purge()  # before a second one leaves: it may have been garbage
+            else:
+                self._lay_aside(idle[:1], f"{spec.name} is asked for")
+            left += 1
 
     def _load_alone(self, spec: CheckpointSpec, plan: Plan) -> Entry:
         self.purge(f"{spec.name} did not fit")
@@ -349,21 +353,23 @@ class MemoryManager:
         """From the device to host memory; forgets those that cannot be, and the longest unused beyond the budget."""
         awake = [one for one in leaving if getattr(one.engine, "weights", None) is not None]
         freed = self._forget([one for one in leaving if one not in awake], reason)
-        freed += self._leave(awake, "Laid aside", reason, self._to_warm)
+        freed += self._leave(awake, "Laid aside", reason, self._to_warm, self.device.tidy)
         while self._tiers.warm_bytes() > self.ledger.warm_budget and (idle := self._tiers.idle("warm")):
             self._forget(idle[:1], "host memory is full")
         return freed
 
     def _forget(self, leaving: list[Entry], reason: str) -> int:
-        return self._leave(leaving, "Unloaded", reason, self._drop)
+        return self._leave(leaving, "Unloaded", reason, self._drop, self.device.purge)
 
-    def _leave(self, leaving: list[Entry], done: str, reason: str, how: Callable[[Entry], None]) -> int:
+    def _leave(
+        self, leaving: list[Entry], done: str, reason: str, how: Callable[[Entry], None], clean: Callable[[], None]
+    ) -> int:
         if not leaving:
             return 0
         before, began = self.device.memory_used(), time.perf_counter()
         for entry in leaving:
             how(entry)
-        self.device.purge()
+        clean()
         names = [entry.spec.name for entry in leaving]
         message, seconds = f"{done} {', '.join(names)}: {reason}", time.perf_counter() - began
         return self._report(PURGED, message, before, seconds, checkpoints=names)

@@ -236,7 +236,7 @@ class Room:
         )
 
     def _fail(self, wish: Wish, error: EngineError) -> None:
-        sound = self._recover()
+        sound = self._recover(canceled=isinstance(error, CanceledError))
         self._answer(wish, header_of(error), Message.FAILED)
         if not sound:
             _leave(POISONED)
@@ -279,10 +279,11 @@ class Room:
             status = RoomStatus(os.getpid(), device.kind, resident, used, self._total, ledger)
             send(Frame(Message.STATUS, header=status.to_header()))
 
-    def _recover(self) -> bool:
+    def _recover(self, *, canceled: bool) -> bool:
         """Free what the failed wish held. False when the device does not even do that: then this process must go."""
+        device = self._manager.device
         try:
-            self._manager.device.purge()
+            device.tidy() if canceled else device.purge()
         except Exception:
             logger.exception("The device is in doubt, the room gives itself up")
             return False
