@@ -8,20 +8,18 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
 
-from generation.engines.admission import Question
 from generation.engines.base import Engine
 from generation.engines.errors import DeviceMemoryError, EngineError
 from generation.engines.factory import create_engine
 from generation.engines.fingerprint import Sums
-from generation.engines.footprint import GIGABYTE, Footprint, first_plan, footprint_of, learnt_key
+from generation.engines.footprint import GIGABYTE
+from generation.engines.foresight import Foresight, does_not_fit
 from generation.engines.fragments import LOADED, LOADING, PURGED, Note
-from generation.engines.inspection import inspect_checkpoint
 from generation.engines.ledger import Ledger
 from generation.engines.limits import MEBIBYTE, NO_LIMITS, Limits
 from generation.engines.params import CheckpointSpec, GenerationParams
@@ -49,10 +47,9 @@ class MemoryManager:
         self.device = device
         self.limits = limits
         self.tell = tell
-        self._precisions: dict[CheckpointSpec, str] = {}
+        self._foresight = Foresight(device)
         self._sums = Sums()
         self.outside = 0  # bytes that were in use beside the newest engine when it was acquired
-        self._footprints: dict[CheckpointSpec, Footprint] = {}
         budget = limits.device_budget(device.memory_total())
         device.confine(budget)
         warm = limits.warm_budget(psutil.virtual_memory().total, unified=device.unified)
@@ -120,7 +117,7 @@ class MemoryManager:
             if spec not in self._unready and self._fits_beside(spec):
                 self._unready.add(spec)
                 try:
-                    with self.acquire(spec, self._usual_plan(spec)):
+                    with self.acquire(spec, self._foresight.usual(spec)):
                         self._unready.discard(spec)
                 except EngineError as error:
                     logger.warning("%s is not kept warm: %s", spec.name, error.message)
@@ -148,22 +145,16 @@ class MemoryManager:
         if self.device.kind == "cpu" and spec not in self._known:
             return 0
         need = max(self.device.peak_memory() - self.outside, 0)
-        self._note(spec, plan, params, need)
+        self._foresight.note(spec, plan, params, need)
         return need
 
     def outgrew(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams) -> None:
         """Memory ran out by this plan with nobody beside it: the next wish of this size need not try it again."""
-        self._note(spec, plan, params, self._gives() + 1)
-
-    def _note(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams, need: int) -> None:
-        footprint = self._footprint(spec)
-        if footprint is not None:
-            key = learnt_key(plan, params.width, params.height, device=self.device.kind)
-            self._footprints[spec] = footprint.learn(key, need)
+        self._foresight.note(spec, plan, params, self._gives() + 1)
 
     def remember(self, spec: CheckpointSpec, plan: Plan) -> None:
         """A wish was drawn by this plan: the next one shall not fail again where this one did."""
-        self._precisions[spec] = plan.precision
+        self._foresight.remember(spec, plan)
         self._unready.discard(spec)
 
     def plan_for(self, spec: CheckpointSpec, params: GenerationParams) -> tuple[Plan, int | None]:
@@ -171,25 +162,12 @@ class MemoryManager:
 
         Raises DeviceMemoryError when it fits in no way.
         """
-        chosen, size = "" if spec.precision == "auto" else spec.precision, (params.width, params.height)
-        plan = Plan(self._precisions.get(spec, chosen), self.device.starting_rung(*size))
-        footprint = self._footprint(spec)
-        if footprint is None:
-            return plan, None
-        device, gives = self.device.kind, self._gives()
-        named = replace(plan, precision=name_for(self.device, plan.precision))
-        fitting, need = first_plan(footprint, named, *size, device=device, gives=gives)
-        if fitting is None:
-            raise self._refuse(spec, footprint, named, params, gives)
-        return replace(plan, memory=fitting.memory), need
+        return self._foresight.first(spec, params, self._gives())
 
     def has_room_beside(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams) -> bool:
         """Whether one more can be drawn beside those that this checkpoint draws now."""
-        footprint = self._footprint(spec)
-        if footprint is None:
-            return True
-        need = footprint.need(plan, params.width, params.height, device=self.device.kind) - footprint.weights(plan)
-        return self.device.memory_used() + max(need, 0) * params.count <= self.ledger.budget
+        need = self._foresight.work(spec, plan, params) * params.count
+        return self.device.memory_used() + need <= self.ledger.budget
 
     def spare(self, spec: CheckpointSpec, plan: Plan, *, loading: bool = False) -> Plan | None:
         """Memory ran out by `plan`: free all that can be freed; the plan to try next, if any."""
@@ -211,44 +189,18 @@ class MemoryManager:
             later = later.sparing()
         return later
 
-    def _usual_plan(self, spec: CheckpointSpec) -> Plan:
-        """In the numbers that were last drawn with, whole."""
-        chosen = "" if spec.precision == "auto" else spec.precision
-        return Plan(name_for(self.device, self._precisions.get(spec, chosen)))
-
     def _fits_beside(self, spec: CheckpointSpec) -> bool:
         """Whether it is not on the device, and could be without driving out another."""
         resident = self._tiers.resident()
         if self._tiers.find(spec) in resident or (self.limits.most and len(resident) >= self.limits.most):
             return False
-        footprint = self._footprint(spec)
-        need = footprint.weights(self._usual_plan(spec)) if footprint is not None else 0
+        need = self._foresight.weights(spec, self._foresight.usual(spec))
         return self.device.memory_used() + need <= self.ledger.budget
 
     def _gives(self) -> int:
         """Bytes that one checkpoint can have now if all others leave."""
         ours = self.ledger.gives
         return max(min(ours, self.device.memory_free() + self._tiers.device_bytes()), 0)
-
-    def _footprint(self, spec: CheckpointSpec) -> Footprint | None:
-        """None when the files cannot be read: loading tells better why."""
-        if spec not in self._footprints:
-            try:
-                self._footprints[spec] = footprint_of(spec)
-            except (EngineError, TypeError, ValueError, KeyError):
-                logger.warning("The memory that %s needs is not known", spec.name, exc_info=True)
-                return None
-        return self._footprints[spec]
-
-    def _refuse(
-        self, spec: CheckpointSpec, footprint: Footprint, plan: Plan, params: GenerationParams, gives: int
-    ) -> DeviceMemoryError:
-        sizes = inspect_checkpoint(spec.path).sizes
-        question = Question(
-            spec.name, footprint, plan, (params.width, params.height), sizes, self.device.kind, gives, params.capability
-        )
-        refusal = question.refusal()
-        return DeviceMemoryError(refusal.message, hint=refusal.hint) if refusal else _does_not_fit(spec)
 
     def _admit(self, spec: CheckpointSpec, plan: Plan, need: int | None) -> Entry:
         entry = self._tiers.find(spec)
@@ -258,8 +210,7 @@ class MemoryManager:
                 self._forget([entry], "it is read anew for another plan")
                 entry = None
         if need is None:
-            footprint = self._footprint(spec)
-            need = footprint.weights(Plan(name_for(self.device, plan.precision), plan.memory)) if footprint else 0
+            need = self._foresight.weights(spec, plan)
         self._make_room(spec, need, entry)
         self.device.reset_peak()
         self.outside = self.device.memory_used() - (entry.device_bytes if entry else 0)
@@ -272,7 +223,7 @@ class MemoryManager:
             self._forget([one for one in self._tiers.idle() if one is not entry], f"{spec.name} did not fit")
             self.device.purge()
             if not self._wake(entry):
-                raise _does_not_fit(spec)
+                raise does_not_fit(spec)
         return entry
 
     def _make_room(self, spec: CheckpointSpec, need: int, entry: Entry | None) -> None:
@@ -300,7 +251,7 @@ class MemoryManager:
         self.device.purge()
         loaded = self._load(spec, plan)
         if loaded is None:
-            raise _does_not_fit(spec)
+            raise does_not_fit(spec)
         return loaded
 
     def _load(self, spec: CheckpointSpec, plan: Plan) -> Entry | None:
@@ -390,12 +341,3 @@ class MemoryManager:
         logger.info("%s (%d MiB -> %d MiB, %.2f s)", message, before // MEBIBYTE, after // MEBIBYTE, seconds)
         self.tell(Note(kind, message, detail))
         return before - after
-
-
-def _does_not_fit(spec: CheckpointSpec) -> DeviceMemoryError:
-    error = DeviceMemoryError(
-        f"{spec.name} does not fit into the memory of this device.",
-        hint="Use a smaller checkpoint, or free memory on the device.",
-    )
-    error.loading = True
-    return error

@@ -23,7 +23,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from generation.engines.encoding import encode
-from generation.engines.errors import EngineError, forget_trace
+from generation.engines.errors import CanceledError, EngineError, forget_trace
 from generation.engines.fragments import LOADED, Ended, Fragment, Note, Step, Words
 from generation.engines.limits import NO_LIMITS, Limits
 from generation.engines.memory import MemoryManager
