@@ -149,6 +149,17 @@ def test_every_kind_of_prediction_ends_where_its_previews_do(prediction: str, tm
     assert np.abs(previews[-1].pixels.astype(int) - final.pixels).mean() < 1
 
 
+def test_a_tiny_decoder_shows_large_pictures_smaller(diffusion_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(diffusion_folder, tmp_path / "wide")
+    (folder / "tessera.json").write_text('{"sizes": [[256, 160]]}', encoding="utf-8")
+    *previews, final = draw(loaded(folder, "diffusion"), 0, width=256, height=160, steps=2)
+    assert [preview.pixels.shape for preview in previews] == [(100, 160, 3)] * 2
+    assert final.pixels.shape == (160, 256, 3)
+    shown = np.asarray(Image.fromarray(final.pixels).resize((160, 100), Image.Resampling.BOX), dtype=int)
+    mirrored = np.abs(previews[-1].pixels[:, ::-1] - shown).mean()
+    assert np.abs(previews[-1].pixels - shown).mean() < mirrored
+
+
 def test_a_large_decoder_gets_linear_previews(tmp_path: Path) -> None:
     folder = tiny.save_diffusion(tmp_path / "large", large_decoder=True)
     engine = loaded(folder, "diffusion")
