@@ -93,10 +93,11 @@ class Child:
         reason = self._fate or _words(self._process.poll())
         return RoomError(reason, hint="The next request gets a fresh room.")
 
-    def say(self, frame: Frame) -> None:
-        """Send, when it still listens and reads; a lost word is no error."""
+    def say(self, frame: Frame) -> bool:
+        """Send, when it still listens and reads, and whether it was sent; a lost word is no error."""
         with contextlib.suppress(OSError):
-            self.channel.offer(frame)
+            return self.channel.offer(frame)
+        return False
 
     def kill(self) -> None:
         """End it and everything it started, at once. Harmless when repeated."""

@@ -120,7 +120,10 @@ class RoomClient:
         return self._converse(Talk(self.settings, tick), frames, newcomers)
 
     def cancel(self, place: int | None = None) -> None:
-        """Stop what is drawn now, all of it or one wish. The room has `cancel_seconds` to obey before it is killed."""
+        """Stop what is drawn now, all of it or one wish.
+
+        The room has `cancel_seconds` to obey before it is killed; more while it draws what is not canceled.
+        """
         if talk := self._talk:
             talk.cancel(place)
 
@@ -181,7 +184,7 @@ class RoomClient:
             child = self._open(talk)
             try:
                 for frame, stepped in frames:
-                    self._say(child, frame, talk, stepped)
+                    yield from self._let_in(child, frame, talk, stepped)
                 yield from self._replies(child, talk, newcomers)
             finally:
                 self._part(child, talk)
@@ -226,8 +229,14 @@ class RoomClient:
         talk.progress(self.settings.stall_seconds)
         return child
 
-    def _say(self, child: Child, frame: Frame, talk: Talk, stepped: Stepped | None = None) -> None:
-        talk.said.append(Said(frame.number, stepped))
+    def _let_in(self, child: Child, frame: Frame, talk: Talk, stepped: Stepped | None) -> Iterator[tuple[int, Ended]]:
+        if talk.is_canceled(len(talk.said)):
+            yield talk.pass_over(), Ended(CanceledError("Canceled."))
+        else:
+            self._say(child, frame, talk, stepped)
+
+    def _say(self, child: Child, frame: Frame, talk: Talk, stepped: Stepped | None) -> None:
+        talk.say(frame.number, stepped)
         talk.hopeless = True  # as long as half a frame is on its way, nothing else can be said
         try:
             child.channel.send(frame, waiting=talk.check)
@@ -242,14 +251,13 @@ class RoomClient:
         try:
             while talk.open:
                 for said in talk.open:
-                    _tell_cancel(child, said)
+                    _tell_cancel(child, talk, said)
                 frame = child.next_frame(TICK_SECONDS)
                 one = None if frame is None else talk.find(frame.number)
                 if frame is not None and one is not None:
                     talk.progress()
-                    place = talk.said.index(one)
                     for reply in self._heard(frame, one, talk):
-                        yield place, reply
+                        yield one.place, reply
                         talk.progress()  # what the consumer did meanwhile is not the room's fault
                 talk.check()
                 if talk.open:
@@ -265,18 +273,19 @@ class RoomClient:
             try:
                 frame = self._frame(ask)
             except EngineError as error:
-                talk.said.append(Said(0, over=True))
-                yield len(talk.said) - 1, Ended(error)
+                yield talk.pass_over(), Ended(error)
             else:
-                self._say(child, frame, talk, ask.stepped)
+                yield from self._let_in(child, frame, talk, ask.stepped)
 
     def _heard(self, frame: Frame, one: Said, talk: Talk) -> Iterator[Reply | Ended]:
         """What a frame means to who asked: of a canceled wish nothing but its end."""
         ended = frame.type in (Message.DONE, Message.FAILED)
-        if one.canceled:
+        if talk.is_canceled(one.place):
             if ended:
                 one.over = True
                 yield Ended(CanceledError("Canceled."))
+            elif frame.type is Message.NOTE:
+                self._note(frame, talk)
             return
         if frame.type is Message.FAILED:
             one.over = True
@@ -298,6 +307,10 @@ class RoomClient:
         if frame.type is Message.STEP:
             step = step_of(frame)
             return None if one.stepped is None else one.stepped(step)
+        return self._note(frame, talk)
+
+    def _note(self, frame: Frame, talk: Talk) -> Note:
+        """To load may take longer than all else, for whomever it is done."""
         note = note_of(frame)
         if note.kind in (LOADING, LOADED):
             settings = self.settings
@@ -322,11 +335,10 @@ class RoomClient:
         child.kill()
 
 
-def _tell_cancel(child: Child, one: Said) -> None:
-    """Once."""
-    if one.canceled and not one.told:
-        one.told = True
-        child.say(Frame(Message.CANCEL, one.number))
+def _tell_cancel(child: Child, talk: Talk, one: Said) -> None:
+    """Until it is said: the room may not read just now."""
+    if talk.is_canceled(one.place) and not one.told:
+        one.told = child.say(Frame(Message.CANCEL, one.number))
 
 
 def _one(replies: Generator[tuple[int, Reply | Ended]]) -> Iterator[Reply]:

@@ -29,14 +29,13 @@ class Ask:
 
 @dataclass(slots=True, eq=False)
 class Said:
-    """A wish that was sent to the room. `over`: the room gave its last answer."""
+    """A wish of a conversation, and its place there. `over`: nothing more will be told of it."""
 
     number: int
+    place: int
     stepped: Stepped | None = None
-    canceled: bool = False  # set by any thread
     over: bool = False
-    told: bool = False  # that it is canceled
-    until: float | None = None  # when the room must have obeyed
+    told: bool = False  # the room, that it is canceled
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +47,10 @@ class Talk:
     said: list[Said] = field(default_factory=list)
     canceled: bool = False  # all of it, set by any thread, perhaps before anything was said
     hopeless: bool = False  # waiting longer makes no sense
+    _unwanted: set[int] = field(
+        default_factory=set
+    )  # places that are canceled, by any thread, perhaps before they exist
+    _until: float | None = None  # when the room must have obeyed
     _ticked: float = 0.0
     _limit: float = 0.0
     _deadline: float = 0.0
@@ -64,8 +67,21 @@ class Talk:
         """One of its wishes, or all."""
         if place is None:
             self.canceled = True
-        for one in self.said if place is None else self.said[place : place + 1]:
-            one.canceled = True
+        else:
+            self._unwanted.add(place)
+
+    def is_canceled(self, place: int) -> bool:
+        """Whether the wish of this place, said already or not, is not wanted any more."""
+        return self.canceled or place in self._unwanted
+
+    def say(self, number: int, stepped: Stepped | None = None) -> None:
+        """The next place is that of a wish which is sent under this number."""
+        self.said.append(Said(number, len(self.said), stepped))
+
+    def pass_over(self) -> int:
+        """The next place is that of a wish which is not sent at all; the place."""
+        self.said.append(Said(0, len(self.said), over=True))
+        return self.said[-1].place
 
     def find(self, number: int) -> Said | None:
         """The open wish of that number."""
@@ -82,16 +98,21 @@ class Talk:
         if self.tick is not None and now - self._ticked >= TICK_SECONDS:
             self._ticked = now
             self.tick()
-        for one in self.said:
-            one.canceled |= self.canceled
-            if one.canceled and one.until is None:  # from now on the room has so long to obey
-                one.until = now + self.settings.cancel_seconds
-            if one.until is not None and now > one.until and not one.over:
-                self.hopeless = True
-                raise CanceledError("Canceled; the engine room did not stop by itself and was ended.")
+        if self._is_disobeyed(now):
+            self.hopeless = True
+            raise CanceledError("Canceled; the engine room did not stop by itself and was ended.")
         if now > self._deadline:
             self.hopeless = True
             raise RoomStalledError(
                 f"The engine room gave no sign of progress for {self._limit:g} seconds and was ended.",
                 hint="Try again; if it happens often, use a smaller size or raise TESSERA_STALL_SECONDS.",
             )
+
+    def _is_disobeyed(self, now: float) -> bool:
+        """Whether the room does not stop what nobody wants. As long as somebody wants the rest, it has time."""
+        left = self.open
+        if not left or not all(self.is_canceled(one.place) for one in left):
+            self._until = None
+        elif self._until is None:
+            self._until = now + self.settings.cancel_seconds
+        return self._until is not None and now > self._until

@@ -19,6 +19,19 @@ ROOT = Path(__file__).resolve().parents[3]
 # one thread: tiny networks are slower with more. Stalls are short enough to wait for, long enough for a busy machine
 SETTINGS = RoomSettings(device="cpu", threads=1, stall_seconds=60, load_seconds=240, cancel_seconds=30)
 
+# speaks the protocol without weights: says that it is ready, takes one wish, and goes on as the test wants
+ACTOR = """
+import argparse, socket
+from generation.engines.protocol import *
+parser = argparse.ArgumentParser()
+parser.add_argument("--fd", type=int)
+sock = socket.socket(fileno=parser.parse_known_args()[0].fd)
+channel = Channel(sock)
+def ready():
+    channel.send(Frame(Message.STATUS, header=RoomStatus(1, "cpu", (), 1, 2).to_header()))
+    return channel.receive().number
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Drawn:

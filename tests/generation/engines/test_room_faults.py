@@ -35,22 +35,9 @@ from generation.engines.protocol import FRAME_LIMIT, Channel, Frame, Message, Pr
 from generation.engines.room import POISONED, Room
 from generation.engines.wish import Wish
 from tests.generation.engines import tiny
-from tests.generation.engines.rooms import SETTINGS, draw, is_gone, stand_in, wish
+from tests.generation.engines.rooms import ACTOR, SETTINGS, draw, is_gone, stand_in, wish
 
 pytestmark = pytest.mark.processes
-
-# speaks the protocol without weights: says that it is ready, takes one wish, and goes on as the test wants
-ACTOR = """
-import argparse, socket
-from generation.engines.protocol import *
-parser = argparse.ArgumentParser()
-parser.add_argument("--fd", type=int)
-sock = socket.socket(fileno=parser.parse_known_args()[0].fd)
-channel = Channel(sock)
-def ready():
-    channel.send(Frame(Message.STATUS, header=RoomStatus(1, "cpu", (), 1, 2).to_header()))
-    return channel.receive().number
-"""
 
 
 @pytest.fixture(scope="module")
