@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 from accounts.models import User
 from core.errors import TesseraError
-from generation.engines.params import MAX_COUNT, MAX_EDGE, MAX_SEED, MAX_STEPS, with_a_picture
+from generation.engines.params import MAX_COUNT, MAX_EDGE, MAX_SEED, MAX_STEPS, used_by, with_a_picture
 from generation.engines.schedulers import TITLES
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.services.requests import request_submit
@@ -48,7 +48,8 @@ FIELD_OF_CODE = {
 def fields_used(checkpoint: Checkpoint) -> set[str]:
     """The advanced fields that mean something to this checkpoint: it has a default for them."""
     used = {name for name in TUNING if name in checkpoint.defaults}
-    if "steps" in used and float(checkpoint.defaults.get("guidance") or 0) > 1:
+    heeded = "negative_prompt" in used_by(checkpoint.family, checkpoint.defaults)
+    if heeded and float(checkpoint.defaults.get("guidance") or 0) > 1:
         used.add("negative_prompt")
     if "image_to_image" not in checkpoint.capabilities:
         used.discard("strength")
