@@ -13,7 +13,7 @@ from pathlib import Path
 from generation.engines.errors import CheckpointError
 
 BESIDE = "tokenizer"
-NAMES = ("tokenizer.json", "vocab.json")  # one of them is in a folder as transformers saves it
+NAMES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # in a folder as transformers saves it, now and before
 PACKAGES = ("open_clip", "clip")  # as Python names them
 MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 MERGES = 49152 - 256 - 2  # of the many in the file those that CLIP was trained with
@@ -24,7 +24,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 def words_beside(file: Path) -> Path | None:
     """The `tokenizer` folder beside this file."""
     folder = file.parent / BESIDE
-    return folder if any((folder / name).is_file() for name in NAMES) else None
+    return folder if any(all((folder / name).is_file() for name in names) for names in NAMES) else None
 
 
 def packaged_merges() -> Path | None:

@@ -28,8 +28,9 @@ def test_those_beside_the_file_go_first(tmp_path: Path) -> None:
     assert find_words(tmp_path / "mine.safetensors") == tmp_path / "tokenizer"
 
 
-def test_an_empty_folder_beside_the_file_has_none(tmp_path: Path) -> None:
+def test_half_of_a_folder_beside_the_file_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "vocab.json").touch()
     assert find_words(tmp_path / "mine.safetensors") == packaged_merges()
 
 
