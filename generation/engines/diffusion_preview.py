@@ -45,9 +45,9 @@ class Previewer:
         if isinstance(vae, AutoencoderTiny):
             return cls(lambda latent: decode(_fewer(latent)), channels)
         if (folder / PREVIEW_FILE).is_file():
-            return cls(_linear(*_read_map(folder / PREVIEW_FILE, channels)), channels)
+            return cls(linear_map(*_read_map(folder / PREVIEW_FILE, channels)), channels)
         try:
-            return cls(_linear(*fit_map(decode, channels, vae.device)), channels)
+            return cls(linear_map(*fit_map(decode, channels, vae.device)), channels)
         except Exception as error:  # noqa: BLE001 a preview is never worth a picture
             if is_out_of_memory(error):
                 raise
@@ -124,7 +124,9 @@ def fit_map(decode: Decode, channels: int, device: torch.device) -> tuple[torch.
     return solution[:-1], solution[-1]
 
 
-def _linear(matrix: torch.Tensor, bias: torch.Tensor) -> Decode:
+def linear_map(matrix: torch.Tensor, bias: torch.Tensor) -> Decode:
+    """Latents to colours by [channels, 3] and [3]."""
+
     def decode(latent: torch.Tensor) -> torch.Tensor:
         return torch.einsum("bchw,cr->brhw", latent.float().cpu(), matrix) + bias.view(1, 3, 1, 1)
 

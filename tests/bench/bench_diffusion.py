@@ -24,7 +24,7 @@ from generation.engines import diffusion_latents
 from generation.engines.base import CancelToken
 from generation.engines.client import RoomClient, RoomSettings
 from generation.engines.device import Device
-from generation.engines.diffusion_preview import Previewer
+from generation.engines.diffusion_preview import Previewer, channels_of, decoder_of, fit_map, linear_map
 from generation.engines.encoding import encode
 from generation.engines.factory import create_engine
 from generation.engines.fragments import Fragment, Kind, Pixels
@@ -36,6 +36,7 @@ from tests.bench.rows import Row
 STARTER = Path(generation.__file__).parent / "starter" / "diffusion"
 SHAPE = "SD 1.5's shape at half width"
 PROMPT = "a red apple left of a dog on white"
+PROMPTS = (PROMPT, "a cat on blue", "a pizza on green", "a tree left of a car on yellow", "a rocket on black")
 ROUNDS = 5
 
 
@@ -117,6 +118,26 @@ def through_the_room(name: str, folder: Path, params: GenerationParams, bar: flo
     )
 
 
+def preview_errors() -> list[Row]:
+    """How far the last preview is from the picture, both as large as the latent, by either map of the starter."""
+    engine: Any = create_engine(CheckpointSpec("measured", str(STARTER), "diffusion"))
+    engine.load(Device("cpu"))
+    pipeline = engine._main()
+    fitted = linear_map(*fit_map(decoder_of(pipeline), channels_of(pipeline.vae), pipeline.vae.device))
+    ways = {"its own preview.json": engine._previewer, "a map fitted when loaded": Previewer(fitted)}
+    found = []
+    for way, previewer in ways.items():
+        engine._previewer, errors = previewer, []
+        for seed, prompt in enumerate(PROMPTS):
+            params = GenerationParams(prompt, 128, 128, seed)
+            drawn = [item for item in engine.generate(params, CancelToken()) if isinstance(item, Fragment)]
+            small = drawn[-2].pixels.astype(float)
+            whole = Image.fromarray(drawn[-1].pixels).resize((small.shape[1], small.shape[0]), Image.Resampling.BOX)
+            errors.append(float(np.abs(small - np.asarray(whole)).mean()))
+        found.append(Row(f"previews, starter, {way}: mean error", statistics.mean(errors), unit="/255"))
+    return found
+
+
 def bare(pipe: Any, params: GenerationParams) -> Pixels:
     """As the library's documentation calls it."""
     picture = pipe(
@@ -154,6 +175,7 @@ def rows() -> list[Row]:
             previews(f"a linear map, {SHAPE}", half, large, 3.0),
             previews(f"a tiny decoder, {SHAPE}", tiny, large, 3.0),
             previews("a linear map, starter", STARTER, small, None, pictures=8),
+            *preview_errors(),
             through_the_room(SHAPE, half, middle, 0.97, ROUNDS),
             through_the_room("starter", STARTER, small, None, 4 * ROUNDS),
         ]
