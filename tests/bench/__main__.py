@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from generation.engines.child import ALLOCATOR
 from tests.bench.report import machine, table, write_page
 from tests.bench.rows import Row
 
@@ -29,8 +30,8 @@ def known() -> list[str]:
 
 
 def run(name: str) -> list[Row]:
-    """The rows of one bench, from a process of its own whose other output passes through."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"}
+    """The rows of one bench, from a process of its own, run as a room is, whose other output passes through."""
+    environment = {**os.environ, **ALLOCATOR, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"}
     command = [sys.executable, "-c", ONE.format(mark=MARK, name=name)]
     found: list[Row] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:

@@ -1,6 +1,6 @@
 """Four users of one checkpoint of Janus-Pro-1B's shape: side by side against one after the other. Float32, all decoded.
 
-Takes about eight minutes and 9 GB.
+Takes ten to twenty minutes and 9 GB.
 """
 
 import time
