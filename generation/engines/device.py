@@ -43,6 +43,7 @@ class Device:
         self.torch = torch.device(kind)
         if kind == "mps":
             metal.prepare()
+        self.pinnable = 0  # bytes of host memory that may still be pinned, as the memory manager allows
         self._seen = 0  # highest memory_used() since reset_peak, for mps, which keeps no peak itself
 
     @classmethod
@@ -127,7 +128,29 @@ class Device:
         """A tensor in host memory brought here in these numbers; itself when it works as it is."""
         if self.works_on(tensor, dtype):
             return tensor
-        return tensor.to(self.torch).to(dtype)  # one after the other: both in one call leaked on Metal
+        there = tensor.to(self.torch, non_blocking=self.kind == "cuda")  # of use when pinned, harmless when not
+        return there.to(dtype)  # one after the other: both in one call leaked on Metal
+
+    @property
+    def pins(self) -> bool:
+        """Whether there is pinned host memory: pages that never move, from which a card fetches by itself."""
+        return self.kind == "cuda"
+
+    def pin(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """A copy in pinned host memory; None where there is none, or not enough."""
+        size = pinned_bytes(tensor)
+        if not self.pins or size > self.pinnable:
+            return None
+        try:
+            copy = self._pinned_like(tensor)
+        except RuntimeError:  # the system locks no more pages for us
+            self.pinnable = 0
+            return None
+        self.pinnable -= size
+        return copy.copy_(tensor)
+
+    def _pinned_like(self, tensor: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(tensor, pin_memory=True)
 
     def synchronize(self) -> None:
         """Wait until the device has done everything it was told."""
@@ -153,6 +176,7 @@ class Device:
             self.synchronize()
             if self.kind == "cuda":
                 torch.cuda.empty_cache()
+                getattr(torch._C, "_host_emptyCache", lambda: None)()  # pinned pages nobody holds
         gc.freeze()
         _trim_heap()
 
@@ -184,6 +208,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY)
+
+
+def pinned_bytes(tensor: torch.Tensor) -> int:
+    """That torch takes for a pinned copy: the next power of two."""
+    return 1 << max(tensor.nbytes - 1, 0).bit_length()
 
 
 def _peak_resident() -> int:

@@ -54,6 +54,7 @@ class MemoryManager:
         budget = limits.device_budget(device.memory_total())
         device.confine(budget)
         warm = limits.warm_budget(psutil.virtual_memory().total, unified=device.unified)
+        device.pinnable = warm
         self._tiers = Tiers(Ledger(budget, warm, device.unified, name_for(device, ""), baseline=device.memory_used()))
         self._known: set[CheckpointSpec] = set()
         self._unready: set[CheckpointSpec] = set()  # to be kept warm, but could not be loaded

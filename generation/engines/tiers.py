@@ -46,6 +46,11 @@ class Entry:
         weights = getattr(self.engine, "weights", None)
         return 0 if weights is None else weights.warm_bytes
 
+    @property
+    def host_bytes(self) -> int:
+        """Of host memory beside the device's: what waits there, or what is pinned for it to come back."""
+        return self.warm_bytes if self.tier == "warm" else getattr(self.engine.weights, "pinned_bytes", 0)
+
     def move(self, tier: Tier) -> None:
         """It is there from now on."""
         self.tier, self.since = tier, time.time()
@@ -118,8 +123,8 @@ class Tiers:
         return sum(entry.device_bytes for entry in self._entries)
 
     def warm_bytes(self) -> int:
-        """Held in host memory by those that are laid aside."""
-        return sum(entry.warm_bytes for entry in self._entries if entry.tier == "warm")
+        """Held in host memory by all."""
+        return sum(entry.host_bytes for entry in self._entries)
 
     def publish(self, **changes: Any) -> None:
         """Let other threads see how it is now."""

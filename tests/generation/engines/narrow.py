@@ -31,6 +31,7 @@ class NarrowDevice(Device):
         self.limit = limit
         self.highest = 0
         self.copies = 0
+        self.pinned = 0
         self.refused = 0
         self._held: dict[int, tuple[Any, int]] = {}  # what tells whether it is gone, and bytes
         self._most = 0  # bytes that may be held, those that have gone since the last look among them
@@ -49,6 +50,14 @@ class NarrowDevice(Device):
         self._held = {key: one for key, one in self._held.items() if not one[0].expired()}
         self._most = sum(size for _, size in self._held.values())
         return self._most
+
+    @property
+    def pins(self) -> bool:
+        return True
+
+    def _pinned_like(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.pinned += 1
+        return torch.empty_like(tensor)
 
     def confine(self, budget: int) -> None:
         self.limit = min(self.limit, budget)

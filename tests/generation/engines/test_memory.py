@@ -143,6 +143,24 @@ def test_what_is_laid_aside_holds_nothing_on_the_device_and_comes_back_as_it_was
     assert (finals[0].pixels == finals[2].pixels).all()  # type: ignore[union-attr]
 
 
+def test_masters_are_pinned_once_as_far_as_host_memory_allows(diffusion: Path) -> None:
+    device = NarrowDevice()
+    manager = MemoryManager(device, limits=Limits(most=1))
+    for name in ("a", "b", "a", "b"):
+        with manager.acquire(spec(diffusion, name)) as engine:
+            assert engine.weights is not None and engine.weights.pinned_bytes > 0
+            assert not any(weight.mapped for weight in engine.weights.all)
+    pinned, room = device.pinned, device.pinnable
+    assert pinned == 2 * len(engine.weights.all), "not again when they come back"
+    manager.purge("a test")
+    assert device.pinnable == manager.ledger.warm_budget > room
+    narrow = MemoryManager(NarrowDevice(), limits=Limits(most=1, warm=50_000))
+    with narrow.acquire(spec(diffusion)) as engine:
+        assert engine.weights is not None and 0 < engine.weights.pinned_bytes <= 50_000
+        assert any(weight.mapped for weight in engine.weights.all), "the others stay mapped"
+        assert draws(engine)
+
+
 def test_host_memory_has_its_own_budget_and_kept_warm_ones_go_last(notes: list[Note], diffusion: Path) -> None:
     size = sum(file.stat().st_size for file in diffusion.rglob("*.safetensors"))
     manager = MemoryManager(NarrowDevice(), limits=Limits(most=1, warm=size * 3 // 2), tell=notes.append)
