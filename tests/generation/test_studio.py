@@ -32,7 +32,10 @@ def diffusion(db: None) -> Checkpoint:
 @pytest.fixture
 def multimodal(db: None) -> Checkpoint:
     return pictures.checkpoint(
-        "starter-multimodal", title="Starter Multimodal", defaults={"temperature": 0.5, "guidance": 2.0}
+        "starter-multimodal",
+        family="multimodal",
+        title="Starter Multimodal",
+        defaults={"temperature": 0.5, "guidance": 2.0},
     )
 
 
