@@ -133,6 +133,7 @@ class Room:
         self._open, self._held, self._looked = [wish], None, time.perf_counter()
         failure: EngineError | None = None
         try:
+            wish.token.raise_if_canceled()
             if wish.frame.type is Message.UNLOAD:
                 self._manager.purge("asked for")
                 self._answer(wish, {})
@@ -163,6 +164,7 @@ class Room:
         guests = {id(first): wish}
         for guest, item in Party(self._manager, lambda: self._join(first, guests)).run(first):
             self._share_time()
+            self._take_in()
             if isinstance(item, Ended):
                 self._see_off(guests[id(guest)], guest, item.error, alone=len(guests) == 1)
             else:
@@ -173,8 +175,7 @@ class Room:
         """Those of the waiting who can be drawn beside the first; in their order, so that nobody overtakes."""
         from generation.engines.attempts import Attempts
 
-        while not self._inbox.empty():
-            self._waiting.append(self._inbox.get())
+        self._take_in()
         fresh: list[Attempts] = []
         while self._waiting and self._joins(self._waiting[0], first):
             wish = self._waiting.popleft()
@@ -184,6 +185,15 @@ class Room:
             self._open.append(wish)
             self._tell_held()
         return fresh
+
+    def _take_in(self) -> None:
+        """What came meanwhile; who does not want to be drawn any more need not wait for their turn."""
+        while not self._inbox.empty():
+            self._waiting.append(self._inbox.get())
+        for wish in [one for one in self._waiting if one.token.is_canceled()]:
+            self._waiting.remove(wish)
+            del self._wishes[wish.number]
+            self._send(Frame(Message.FAILED, wish.number, header_of(CanceledError("Canceled."))))
 
     def _joins(self, wish: Wish, first: "Attempts") -> bool:
         from generation.engines.party import may_join
@@ -250,7 +260,7 @@ class Room:
 
     def _pass_on(self, item: Fragment | Note | Step | Words, wish: Wish) -> None:
         if isinstance(item, Note):
-            return self._tell(item)
+            return self._tell(item, wish)
         if isinstance(item, Words):
             wish.first_seconds = wish.first_seconds or wish.seconds
             return self._send(Frame(Message.WORDS, wish.number, asdict(item)))
@@ -265,12 +275,14 @@ class Room:
             wish.told = wish.seconds
             self._send(Frame(Message.STEP, wish.number, asdict(step)))
 
-    def _tell(self, note: Note) -> None:
-        if note.kind == LOADED:
-            for wish in self._open[:1]:
-                wish.load_seconds += note.detail["seconds"]
+    def _tell(self, note: Note, wish: Wish | None = None) -> None:
+        """To whom it is about; what the memory manager does is told to the first of those who wait for it."""
+        if wish is None and self._open:
+            wish = self._open[0]
+        if wish is not None and note.kind == LOADED:
+            wish.load_seconds += note.detail["seconds"]
         header = {"kind": note.kind, "message": note.message, "detail": note.detail}
-        self._send(Frame(Message.NOTE, self._open[0].number if self._open else 0, header))
+        self._send(Frame(Message.NOTE, wish.number if wish is not None else 0, header))
 
     def _tell_status(self, send: Callable[[Frame], object]) -> None:
         if self._memory is not None:
