@@ -124,20 +124,23 @@ class MemoryManager:
                 except EngineError as error:
                     logger.warning("%s is not kept warm: %s", spec.name, error.message)
 
-    def settle(self, wish: object) -> None:
+    def settle(self, wish: object, *, busy: bool = False) -> None:
         """A wish has ended: measure what is in use beside the checkpoints, and how much that has grown.
 
-        Code that a checkpoint needs is read with its first wish, which is no creep.
+        Code that a checkpoint needs is read with its first wish, which is no creep. Nor is what others work with who
+        are drawn still: while it is `busy`, nothing is measured.
         """
+        wishes = self.ledger.wishes + (wish is not None)
+        if busy:
+            return self._tiers.publish(wishes=wishes)
         beside = max(self.device.memory_used() - self._tiers.device_bytes(), 0)
-        ledger, baseline = self.ledger, self.ledger.baseline
+        baseline = self.ledger.baseline
         newest = self._tiers.newest()
         if newest is not None and newest not in self._known:
             if wish is not None:
                 self._known.add(newest)
             baseline = max(baseline, beside)
-        wishes = ledger.wishes + (wish is not None)
-        self._tiers.publish(baseline=baseline, creep=max(beside - baseline, 0), wishes=wishes)
+        return self._tiers.publish(baseline=baseline, creep=max(beside - baseline, 0), wishes=wishes)
 
     def learn(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams) -> int:
         """A wish was drawn by this plan: the bytes that the checkpoint and its drawing needed, kept for the next.

@@ -254,7 +254,7 @@ class Room:
     def _answer(self, wish: Wish, header: dict[str, Any], kind: Message = Message.DONE) -> None:
         self._open.remove(wish)
         del self._wishes[wish.number]
-        self._manager.settle(wish.frame.header.get("spec"))
+        self._manager.settle(wish.frame.header.get("spec"), busy=bool(self._open))
         self._tell_status(self._send)  # first, so that who reads the answer already knows the new state
         self._send(Frame(kind, wish.number, header))
 

@@ -7,10 +7,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from generation.engines.attempts import Attempts
 from generation.engines.device import Device
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
-from generation.engines.protocol import Channel, Frame, Message
+from generation.engines.protocol import Channel, Figures, Frame, Message
 from generation.engines.room import Room
 from generation.engines.wish import Wish
 from tests.generation.engines import tiny
@@ -26,6 +27,9 @@ def mosaic(tmp_path_factory: pytest.TempPathFactory) -> CheckpointSpec:
 def diffusion(tmp_path_factory: pytest.TempPathFactory) -> CheckpointSpec:
     folder = tiny.save_diffusion(tmp_path_factory.mktemp("diffusion"))
     return CheckpointSpec("tiny-diffusion", str(folder), "diffusion")
+
+
+HUGE = 10**12  # bytes
 
 
 class Stage:
@@ -123,3 +127,22 @@ def test_who_is_canceled_before_it_begins_loads_nothing(stage: Stage, mosaic: Ch
     frames = stage.work()
     assert [(frame.type, frame.number) for frame in frames] == [(Message.FAILED, 1)]
     assert stage.manager.resident == ()
+
+
+def test_what_others_work_with_is_no_part_of_the_baseline(
+    stage: Stage, mosaic: CheckpointSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+    used, figures = Device.memory_used, Room._figures
+
+    def count(room: Room, wish: Wish, guest: Attempts, *, alone: bool) -> Figures:
+        ended.append(wish.number)
+        return figures(room, wish, guest, alone=alone)
+
+    monkeypatch.setattr(Room, "_figures", count)
+    monkeypatch.setattr(Device, "memory_used", lambda self: used(self) + (HUGE if ended and stage.room._open else 0))
+    stage.ask(1, mosaic, wish(seed=1)), stage.ask(2, mosaic, wish(seed=2))
+    stage.work()
+    assert ended == [1, 2]
+    assert 0 < stage.manager.ledger.baseline < HUGE
+    assert stage.manager.ledger.wishes == 2
