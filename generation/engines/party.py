@@ -1,8 +1,10 @@
 """Wishes for one checkpoint that are drawn side by side: a party that others may join, each with an end of its own.
 
-What fails for one of them, and for all when memory runs out, is tried again alone, down its own ladder.
+What fails for one of them, and for all when memory runs out or the engine crashes, is tried again alone, down its own
+ladder.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,9 @@ from generation.engines.fragments import Ended
 from generation.engines.inspection import inspect_checkpoint
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.engines.protocol import EngineCrashedError
+
+logger = logging.getLogger(__name__)
 
 Ask = Callable[[], Sequence[Attempts]]
 Told = tuple[Attempts, Item | Ended]
@@ -32,8 +37,8 @@ class Party:
 
     memory: MemoryManager
     newcomers: Ask = tuple
-    guests: list[Attempts] = field(default_factory=list)
-    _gone: set[int] = field(default_factory=set)  # numbers of guests who got their end, or wait to be drawn alone
+    guests: dict[int, Attempts] = field(default_factory=dict)  # by number, those who are drawn side by side now
+    _came: int = 0
     _alone: deque[Attempts] = field(default_factory=deque)
 
     def run(self, first: Attempts) -> Iterator[Told]:
@@ -53,25 +58,27 @@ class Party:
 
     def _side_by_side(self, first: Attempts) -> Iterator[Told]:
         """Every retry stands outside the `except`, as in `Attempts`."""
-        self.guests.append(first)
+        self._admit([first])
         failure: EngineError | None = None
         try:
             with self.memory.acquire(first.spec, first.plan, need=first.need) as engine:
-                yield from self._draw(engine)
+                yield from self._draw(engine, first)
         except EngineError as error:
             failure = forget_trace(error)
         except MemoryError:
             failure = ran_out(first.spec)
+        except Exception as error:
+            logger.exception("The engine of %s crashed", first.spec.name)
+            failure = EngineCrashedError.of(error)
         if failure is not None:
             yield from self._break_up(failure)
 
-    def _draw(self, engine: Engine) -> Iterator[Told]:
+    def _draw(self, engine: Engine, first: Attempts) -> Iterator[Told]:
         assert isinstance(engine, DrawsTogether)  # noqa: S101 the facts said so
-        first = self.guests[0]
-        for number, item in engine.generate_many([(first.params, first.cancel)], self._join):
-            if number in self._gone:
+        for number, item in engine.generate_many([(first.params, first.cancel)], lambda: self._join(first)):
+            guest = self.guests.get(number)
+            if guest is None:
                 continue
-            guest = self.guests[number]
             if isinstance(item, Ended):
                 yield from self._see_off(number, item.error)
                 continue
@@ -82,18 +89,22 @@ class Party:
             else:
                 yield guest, shown
 
-    def _join(self) -> list[Wish]:
-        first = self.guests[0]
+    def _join(self, first: Attempts) -> list[Wish]:
         fresh = list(self.newcomers())
         for guest in fresh:
             guest.plan = first.plan
-        self.guests += fresh
+        self._admit(fresh)
         return [(guest.params, guest.cancel) for guest in fresh]
+
+    def _admit(self, fresh: Sequence[Attempts]) -> None:
+        """Numbered on. Those who have gone are not kept: they may have handed in large pictures."""
+        for guest in fresh:
+            self.guests[self._came] = guest
+            self._came += 1
 
     def _see_off(self, number: int, error: EngineError | None) -> Iterator[Told]:
         """One is done with here."""
-        self._gone.add(number)
-        guest = self.guests[number]
+        guest = self.guests.pop(number)
         if error is None:
             self.memory.remember(guest.spec, guest.plan)
         if isinstance(error, MENDABLE):
@@ -103,13 +114,13 @@ class Party:
             yield guest, Ended(error)
 
     def _break_up(self, failure: EngineError) -> Iterator[Told]:
-        """It ended for all. Several who ran out of memory may each have enough alone; one must spare."""
-        left = [number for number in range(len(self.guests)) if number not in self._gone]
-        crowd = isinstance(failure, DeviceMemoryError) and len(left) > 1
-        for number in left:
+        """It ended for all. Of several each may have enough memory alone, and only one may be what crashed."""
+        if isinstance(failure, EngineCrashedError):
+            self.memory.device.purge()  # raises what ends the room when the device is in doubt
+        crowd = isinstance(failure, DeviceMemoryError | EngineCrashedError) and len(self.guests) > 1
+        for number in list(self.guests):
             if crowd:
-                self._gone.add(number)
-                self._alone.append(self.guests[number])
+                self._alone.append(self.guests.pop(number))
             else:
                 yield from self._see_off(number, failure)
 
@@ -122,8 +133,12 @@ def _draws_together(guest: Attempts) -> bool:
 def _by_itself(guest: Attempts) -> Iterator[Told]:
     end = Ended()
     try:
+        guest.cancel.raise_if_canceled()
         for item in guest.go_on():
             yield guest, item
     except EngineError as error:
         end = Ended(forget_trace(error))
+    except Exception as error:
+        logger.exception("The engine of %s crashed", guest.spec.name)
+        end = Ended(EngineCrashedError.of(error))
     yield guest, end

@@ -46,6 +46,14 @@ class EngineCrashedError(EngineError):
 
     code = "engine_crashed"
 
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """What is told of an error that nobody expected."""
+        return cls(
+            f"The engine failed unexpectedly ({type(error).__name__}).",
+            hint="The log of the engine room tells more.",
+        )
+
 
 class Message(IntEnum):
     """Below 16 from the client, from 16 on from the room. Every answer carries the number of what it answers."""

@@ -73,6 +73,7 @@ class Room:
         self._wishes: dict[int, Wish] = {}  # by number; the listener adds, the worker removes
         self._open: list[Wish] = []  # those that are worked at and not answered yet; notes go to the first
         self._held: Callable[[], None] | None = None  # the answer to the last of them
+        self._company = False  # whether anybody has joined them
         self._looked = 0.0  # when time was last shared out
         self._memory: MemoryManager | None = None
         self._total = 0
@@ -146,10 +147,7 @@ class Room:
             failure = forget_trace(error)
         except Exception as error:
             logger.exception("Wish %d crashed the engine", wish.number)
-            failure = EngineCrashedError(
-                f"The engine failed unexpectedly ({type(error).__name__}).",
-                hint="The log of the engine room tells more.",
-            )
+            failure = EngineCrashedError.of(error)
         if failure is not None:  # outside any `except`: a traceback keeps tensors alive
             for left in list(self._open):
                 self._fail(left, failure)
@@ -161,12 +159,12 @@ class Room:
 
         self._manager.device.reset_peak()
         first = Attempts(self._manager, *wish.asked(), wish.token)
-        guests = {id(first): wish}
+        guests, self._company = {id(first): wish}, False
         for guest, item in Party(self._manager, lambda: self._join(first, guests)).run(first):
             self._share_time()
             self._take_in()
             if isinstance(item, Ended):
-                self._see_off(guests[id(guest)], guest, item.error, alone=len(guests) == 1)
+                self._see_off(guests.pop(id(guest)), guest, item.error, alone=not self._company)
             else:
                 self._pass_on(item, guests[id(guest)])
         self._tell_held()
@@ -180,7 +178,7 @@ class Room:
         while self._waiting and self._joins(self._waiting[0], first):
             wish = self._waiting.popleft()
             fresh.append(Attempts(self._manager, *wish.asked(), wish.token))
-            guests[id(fresh[-1])] = wish
+            guests[id(fresh[-1])], self._company = wish, True
             self._share_time()
             self._open.append(wish)
             self._tell_held()
@@ -247,7 +245,8 @@ class Room:
 
     def _fail(self, wish: Wish, error: EngineError) -> None:
         sound = self._recover(canceled=isinstance(error, CanceledError))
-        self._answer(wish, header_of(error), Message.FAILED)
+        if sound or self._open == [wish]:  # else none of several is told that it was their fault
+            self._answer(wish, header_of(error), Message.FAILED)
         if not sound:
             _leave(POISONED)
 

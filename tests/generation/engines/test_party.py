@@ -1,5 +1,6 @@
 """Wishes of several people drawn side by side by one room: each as it is alone, each with its own end."""
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.party import Party, may_join
 from generation.engines.plan import Plan
-from generation.engines.protocol import EncodedFragment, Figures
+from generation.engines.protocol import EncodedFragment, EngineCrashedError, Figures
 from generation.engines.talk import Ask
 from tests.generation.engines import tiny
 from tests.generation.engines.rooms import SETTINGS, draw, wish
@@ -192,6 +193,35 @@ def test_memory_that_is_too_little_for_all_is_enough_for_each(
     assert notes == [], "nobody had to spare"
     assert max(sizes[sizes.index(3) + 21 :]) == 1
     assert {final.memory for final in finals.values()} == {"whole"}
+
+
+def test_one_that_crashes_the_engine_harms_nobody_else(
+    memory: MemoryManager, mosaic: CheckpointSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _, _ = hold_party(memory, guests(memory, mosaic, 1, 3))
+    taken = janus_batch.take
+
+    def take(seat: Seat, logits: torch.Tensor) -> int:
+        if seat.generator.initial_seed() == 2 and len(seat.codes) == 5:
+            raise IndexError("index out of range in self")
+        return taken(seat, logits)
+
+    monkeypatch.setattr(janus_batch, "take", take)
+    finals, notes, ends = hold_party(memory, guests(memory, mosaic, 1, 2, 3))
+    assert same(finals, expected)
+    assert [type(end.error) for end in ends] == [type(None), EngineCrashedError, type(None)]
+    assert notes == []
+
+
+def test_who_has_gone_is_kept_by_nobody(memory: MemoryManager, mosaic: CheckpointSpec) -> None:
+    first, second, third = guests(memory, mosaic, 1, 2, 3)
+    second.cancel.cancel()
+    gone, late, drawn = weakref.ref(second.cancel), [third, second], 0
+    del second
+    for guest, item in Party(memory, lambda: [late.pop()] if late else []).run(first):
+        if guest is first and isinstance(item, Fragment):
+            drawn += gone() is None
+    assert drawn > 5, "while the first is drawn still"
 
 
 def test_who_has_bad_numbers_is_drawn_again_alone(
