@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F, Max
 from django.utils import timezone
 
@@ -36,6 +37,7 @@ class Candidate:
     created_at: datetime
     capability: str = ""
     attempt: int = 0
+    pictures: int | None = None  # none asked for: one
 
 
 @dataclass(slots=True)
@@ -97,8 +99,8 @@ def claim_next(device: Device, resident: Iterable[str]) -> GenerationRequest | N
     return None
 
 
-def claim_companion(device: Device, checkpoint: str) -> GenerationRequest | None:
-    """Claim a request that shall be drawn beside those of this checkpoint that are drawn now.
+def claim_companion(device: Device, checkpoint: str, most: int) -> GenerationRequest | None:
+    """Claim a request for at most so many pictures, to be drawn beside those of this checkpoint that are drawn now.
 
     None when by the same policy it is somebody else's turn, so that a sitting ends when others wait. Who was drawn
     before, and broke off, is drawn alone: it may be what broke, and shall not take others with it twice.
@@ -108,6 +110,8 @@ def claim_companion(device: Device, checkpoint: str) -> GenerationRequest | None
     line, now = waiting_line(), timezone.now()
     chosen, overtaken = line.choose([checkpoint], now, _passed_over)
     if chosen is None or chosen.checkpoint != checkpoint or chosen.capability == "describe" or chosen.attempt:
+        return None
+    if (chosen.pictures or 1) > most:
         return None
     claimed = _claim(chosen, device, now)
     if claimed is not None:
@@ -131,7 +135,7 @@ def waiting_line() -> Line:
     rows = (
         GenerationRequest.objects.queued()
         .filter(owner__is_active=True, checkpoint__enabled=True)
-        .values_list("id", "owner_id", "checkpoint__name", "created_at", "capability", "attempt")
+        .values_list("id", "owner_id", "checkpoint__name", "created_at", "capability", "attempt", "params__count")
     )
     candidates = [Candidate(*row) for row in rows]
     owners = {candidate.owner for candidate in candidates}
@@ -146,23 +150,24 @@ def waiting_line() -> Line:
 
 def _claim(chosen: Candidate, device: Device, now: datetime) -> GenerationRequest | None:
     # SQLite ignores select_for_update silently, so the row count of a conditional update decides who has it.
-    claimed = GenerationRequest.objects.filter(pk=chosen.id, state=GenerationRequest.State.QUEUED).update(
-        state=GenerationRequest.State.LOADING,
-        version=F("version") + 1,
-        attempt=F("attempt") + 1,
-        run=F("run") + 1,
-        device=device,
-        lease_token=uuid.uuid4(),
-        lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
-        started_at=now,
-        step=0,
-        steps=0,
-    )
-    if claimed != 1:
-        return None
-    return GenerationRequest.objects.select_related(
-        "owner", "project", "checkpoint", "source_image", "source_upload"
-    ).get(pk=chosen.id)
+    with transaction.atomic():  # who cannot be read after all is not claimed either: nobody would renew the lease
+        claimed = GenerationRequest.objects.filter(pk=chosen.id, state=GenerationRequest.State.QUEUED).update(
+            state=GenerationRequest.State.LOADING,
+            version=F("version") + 1,
+            attempt=F("attempt") + 1,
+            run=F("run") + 1,
+            device=device,
+            lease_token=uuid.uuid4(),
+            lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
+            started_at=now,
+            step=0,
+            steps=0,
+        )
+        if claimed != 1:
+            return None
+        return GenerationRequest.objects.select_related(
+            "owner", "project", "checkpoint", "source_image", "source_upload"
+        ).get(pk=chosen.id)
 
 
 def _remember(line: Line, overtaken: list[Candidate], now: datetime) -> None:

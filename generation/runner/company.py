@@ -36,14 +36,14 @@ class Company:
             return ()
         self.polled = now
         try:
-            return self._claim(checkpoint.name)
+            return self._claim(checkpoint.name, settings.SIDE_BY_SIDE - pictures)
         except DatabaseError:
             return ()  # nothing is lost: it is served later
 
-    def _claim(self, checkpoint: str) -> Sequence[GenerationRequest]:
+    def _claim(self, checkpoint: str, most: int) -> Sequence[GenerationRequest]:
         if DeviceCommand.objects.filter(device=self.device, done_at=None).exists():
             return ()
-        request = scheduler.claim_companion(self.device, checkpoint)
+        request = scheduler.claim_companion(self.device, checkpoint, most)
         if request is None:
             return ()
         request_announce(request.pk)

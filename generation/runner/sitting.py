@@ -51,7 +51,11 @@ class Sitting:
 
     def _newcomers(self) -> list[Ask]:
         pictures = sum(int(drawing.request.param("count", 1)) for drawing in self._open)
-        return self._seat(self.companions(pictures))
+        try:
+            return self._seat(self.companions(pictures))
+        except Exception:
+            logger.exception("Nobody joins: the next request could not be claimed")
+            return []
 
     def _seat(self, requests: Sequence[GenerationRequest]) -> list[Ask]:
         """What the room is asked; the place of each is that of its drawing. What cannot be asked ends here."""

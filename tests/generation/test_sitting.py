@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
+from django.db.models import QuerySet
 from django.utils import timezone
 from PIL import Image as Picture
 
@@ -133,7 +135,7 @@ def test_a_cancel_and_a_fault_of_one_leave_the_others_alone(
     monkeypatch.setattr(drawing, "POLL_SECONDS", 0.0)
 
     def companions(pictures: int) -> Sequence[GenerationRequest]:
-        found = scheduler.claim_companion(device, mosaic.name)
+        found = scheduler.claim_companion(device, mosaic.name, 8)
         return () if found is None else (found,)
 
     sit(room, companions)
@@ -187,7 +189,9 @@ def test_who_is_asked_to_join(
     command_request(device=device, kind=DeviceCommand.Kind.UNLOAD, user=None)
     assert asked() == [], "an operator waits for the end"
     DeviceCommand.objects.all().delete()
-    assert asked(pictures=3) == [2]
+    GenerationRequest.objects.filter(params__seed=2).update(params={"seed": 2, "count": 2, "width": 32, "height": 32})
+    assert asked(pictures=3) == [], "there would be five"
+    assert asked(pictures=2) == [2]
     again = Company(device, first)
     again(1), again(1)
     assert states()[4] == "queued", "one at a time, not in one breath"
@@ -209,6 +213,40 @@ def test_who_is_asked_to_join(
     assert asked() == [], "somebody waited long enough for another checkpoint"
     other.delete()
     assert asked() == [4]
+
+
+def test_a_claim_that_fails_harms_nobody(
+    room: RoomClient, alice: User, bob: User, project: Project, mosaic: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(alice, project, mosaic, seed=1), submit(bob, project, mosaic, seed=2)
+    monkeypatch.setattr(company, "POLL_SECONDS", 0.0)
+    claims: list[int] = []
+
+    def breaks(*rest: object) -> None:
+        claims.append(1)
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(scheduler, "claim_companion", breaks)
+    sit(room)
+    assert states() == {1: "completed", 2: "queued"} and claims
+
+
+def test_who_cannot_be_read_is_not_claimed(
+    alice: User, project: Project, mosaic: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(alice, project, mosaic, seed=1), submit(alice, project, mosaic, seed=2)
+    device = device_ensure()
+    first = scheduler.claim_next(device, [])
+    assert first is not None
+
+    def fails(*rest: object, **named: object) -> None:
+        raise OperationalError("the connection was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(QuerySet, "select_related", fails)
+        assert Company(device, first)(1) == ()
+    assert states()[2] == "queued", "nobody would renew its lease"
+    assert Company(device, first)(1)[0].attempt == 1
 
 
 def test_checkpoints_that_draw_alone_get_no_company(
