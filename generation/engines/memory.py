@@ -6,7 +6,7 @@ acquire; `resident` and `ledger` may be read from any.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -169,10 +169,13 @@ class MemoryManager:
         """
         return self._foresight.first(spec, params, self._gives())
 
-    def has_room_beside(self, spec: CheckpointSpec, plan: Plan, params: GenerationParams) -> bool:
-        """Whether one more can be drawn beside those that this checkpoint draws now."""
-        need = self._foresight.work(spec, plan, params) * params.count
-        return self.device.memory_used() + need <= self.ledger.budget
+    def has_room_beside(
+        self, spec: CheckpointSpec, plan: Plan, params: GenerationParams, others: Iterable[GenerationParams] = ()
+    ) -> bool:
+        """Whether one more can be drawn beside the `others`, who may not have used yet what they will need."""
+        work = [self._foresight.work(spec, plan, one) * one.count for one in (params, *others)]
+        promised = self.outside + self._foresight.weights(spec, plan) + sum(work[1:])
+        return max(self.device.memory_used(), promised) + work[0] <= self.ledger.budget
 
     def spare(self, spec: CheckpointSpec, plan: Plan, *, loading: bool = False) -> Plan | None:
         """Memory ran out by `plan`: free all that can be freed; the plan to try next, if any."""

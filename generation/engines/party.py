@@ -6,7 +6,7 @@ ladder.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from generation.engines.attempts import MENDABLE, Attempts, ran_out
@@ -24,11 +24,18 @@ Ask = Callable[[], Sequence[Attempts]]
 Told = tuple[Attempts, Item | Ended]
 
 
-def may_join(memory: MemoryManager, first: Attempts, spec: CheckpointSpec, params: GenerationParams) -> bool:
-    """Whether a wish can be drawn beside those that are drawn now, as the first of them is."""
+def may_join(
+    memory: MemoryManager,
+    first: Attempts,
+    spec: CheckpointSpec,
+    params: GenerationParams,
+    others: Iterable[GenerationParams] = (),
+) -> bool:
+    """Whether a wish can be drawn beside the `others`, as the first of them is."""
     same = spec == first.spec and spec.precision == first.spec.precision
     draws = params.capability != "describe" and not params.codes
-    return same and draws and not first.plan.uses("single") and memory.has_room_beside(spec, first.plan, params)
+    able = same and draws and not first.plan.uses("single")
+    return able and memory.has_room_beside(spec, first.plan, params, others)
 
 
 @dataclass(slots=True)

@@ -197,7 +197,8 @@ class Room:
         from generation.engines.party import may_join
 
         with suppress(EngineError):  # what cannot be read is answered in its turn
-            return wish.frame.type is Message.GENERATE and may_join(self._manager, first, *wish.asked())
+            others = [] if self._held else [one.asked()[1] for one in self._open]
+            return wish.frame.type is Message.GENERATE and may_join(self._manager, first, *wish.asked(), others)
         return False
 
     def _share_time(self) -> None:

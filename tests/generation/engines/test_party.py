@@ -15,6 +15,7 @@ from generation.engines.base import CancelToken
 from generation.engines.client import RoomClient
 from generation.engines.device import Device
 from generation.engines.errors import BlankPictureError, CanceledError, InvalidNumbersError, InvalidParamsError
+from generation.engines.foresight import Foresight
 from generation.engines.fragments import Ended, Fragment, Kind, Note
 from generation.engines.janus_core import JanusCore
 from generation.engines.janus_loop import Seat, draw_together
@@ -275,6 +276,22 @@ def test_who_may_join(memory: MemoryManager, mosaic: CheckpointSpec, diffusion: 
     tight = MemoryManager(Device("cpu"), limits=Limits(budget=1))
     first.plan = Plan()
     assert not may_join(tight, first, mosaic, wish()), "its budget is full"
+
+
+def test_what_others_were_promised_is_counted_before_they_use_it(
+    mosaic: CheckpointSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = Device("cpu").memory_used()
+    memory = MemoryManager(Device("cpu"), limits=Limits(budget=used + 2_500_000_000))
+    [first] = guests(memory, mosaic, 1)
+    first.begin()
+    monkeypatch.setattr(Device, "memory_used", lambda self: used)
+    monkeypatch.setattr(Foresight, "work", lambda *rest: 1_000_000_000)
+    with memory.acquire(mosaic, first.plan):
+        assert may_join(memory, first, mosaic, wish()), "the others are about to be done"
+        assert may_join(memory, first, mosaic, wish(), [wish()])
+        assert not may_join(memory, first, mosaic, wish(count=2), [wish()])
+        assert not may_join(memory, first, mosaic, wish(), [wish(count=2)])
 
 
 def test_checkpoints_that_draw_alone_do_so(
