@@ -24,6 +24,7 @@ PREFERRED: tuple[Kind, ...] = ("cuda", "mps", "cpu")
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+ONEDNN = ("could not create a primitive", "could not create a memory object")  # its words when an allocation failed
 
 
 def works(kind: Kind) -> bool:
@@ -207,7 +208,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether this is one of the many ways to say it."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY)
+    text = str(error).lower()
+    return text in ONEDNN or any(phrase in text for phrase in OUT_OF_MEMORY)
 
 
 def pinned_bytes(tensor: torch.Tensor) -> int:

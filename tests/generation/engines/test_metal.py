@@ -105,6 +105,8 @@ def test_attention_too_large_for_one_array_is_sliced_from_the_start(mps: Mps) ->
 def test_its_way_to_say_that_memory_ran_out_is_understood() -> None:
     text = "MPS backend out of memory (MPS allocated: 9.05 GB, other allocations: 1.2 GB, max allowed: 9.07 GB)."
     assert is_out_of_memory(RuntimeError(text))
+    assert is_out_of_memory(RuntimeError("could not create a primitive")), "oneDNN under a limit set by the system"
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor"))
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
