@@ -23,7 +23,13 @@ Kind = Literal["cpu", "cuda", "mps"]
 PREFERRED: tuple[Kind, ...] = ("cuda", "mps", "cpu")
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+)
 ONEDNN = ("could not create a primitive", "could not create a memory object")  # its words when an allocation failed
 
 

@@ -23,7 +23,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from generation.engines.encoding import encode
-from generation.engines.errors import CanceledError, EngineError, forget_trace
+from generation.engines.errors import CanceledError, DeviceMemoryError, EngineError, forget_trace
 from generation.engines.fragments import LOADED, Ended, Fragment, Note, Step, Words
 from generation.engines.limits import NO_LIMITS, Limits
 from generation.engines.memory import MemoryManager
@@ -145,6 +145,8 @@ class Room:
                 self._draw(wish)
         except EngineError as error:
             failure = forget_trace(error)
+        except MemoryError:
+            failure = DeviceMemoryError("Memory ran out.", hint="Use a smaller size, or give the room more memory.")
         except Exception as error:
             logger.exception("Wish %d crashed the engine", wish.number)
             failure = EngineCrashedError.of(error)
