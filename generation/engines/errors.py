@@ -1,6 +1,7 @@
 """What can go wrong in an engine, each with a stable code, a sentence, a hint and whether trying again may help."""
 
 import logging
+from traceback import format_exception
 from typing import Literal, TypeVar
 
 logger = logging.getLogger(__name__)
@@ -101,8 +102,8 @@ class CanceledError(EngineError):
 
 
 def forget_trace(error: E) -> E:
-    """The error alone, to be kept: its traceback, which goes into the log, would keep tensors alive."""
+    """The error alone, to be kept: its traceback would keep tensors alive, so it goes into the log as mere text."""
     if not isinstance(error, CanceledError):
-        logger.warning("%s", error, exc_info=error)
+        logger.warning("%s", "".join(format_exception(error)).rstrip())
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
