@@ -57,7 +57,12 @@ class NarrowDevice(Device):
 
     def _pinned_like(self, tensor: torch.Tensor) -> torch.Tensor:
         self.pinned += 1
-        return torch.empty_like(tensor)
+        # memory of the host: not counted, as a mapped file is not
+        return (
+            torch.frombuffer(bytearray(max(tensor.nbytes, 1)), dtype=torch.uint8)[: tensor.nbytes]
+            .view(tensor.dtype)
+            .view(tensor.shape)
+        )
 
     def confine(self, budget: int) -> None:
         self.limit = min(self.limit, budget)
