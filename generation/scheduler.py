@@ -135,7 +135,7 @@ def waiting_line() -> Line:
     rows = (
         GenerationRequest.objects.queued()
         .filter(owner__is_active=True, checkpoint__enabled=True)
-        .values_list("id", "owner_id", "checkpoint__name", "created_at", "capability", "attempt", "params__count")
+        .values_list("id", "owner_id", "checkpoint__name", "sort_at", "capability", "attempt", "params__count")
     )
     candidates = [Candidate(*row) for row in rows]
     owners = {candidate.owner for candidate in candidates}

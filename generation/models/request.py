@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from accounts.models import User
 from core.models import UuidModel
@@ -20,8 +21,8 @@ class RequestQuerySet(models.QuerySet["GenerationRequest"]):
         return self.filter(owner=user)
 
     def queued(self) -> "RequestQuerySet":
-        """Waiting, in order."""
-        return self.filter(state=GenerationRequest.State.QUEUED).order_by("created_at", "id")
+        """Waiting; one's own are in order."""
+        return self.filter(state=GenerationRequest.State.QUEUED).order_by("sort_at", "id")
 
     def open(self) -> "RequestQuerySet":
         """Not yet final."""
@@ -43,6 +44,10 @@ class GenerationRequest(UuidModel):
         FAILED = "failed"
         CANCELED = "canceled"
 
+    class Lane(models.TextChoices):
+        NOW = "now"
+        OVERNIGHT = "overnight"
+
     FINAL = (State.COMPLETED, State.FAILED, State.CANCELED)
     LEASED = (State.LOADING, State.RUNNING, State.SAVING)
 
@@ -58,6 +63,13 @@ class GenerationRequest(UuidModel):
     )
 
     answer = models.TextField(blank=True, help_text="what a describe request was told, so far or at its end")
+
+    lane = models.CharField(
+        max_length=10, choices=Lane.choices, default=Lane.NOW, help_text="overnight gives way to now"
+    )
+    sort_at = models.DateTimeField(default=timezone.now, help_text="one's own requests go by it, earliest first")
+    promoted_at = models.DateTimeField(null=True, blank=True, help_text="when an operator put it before everybody")
+    predicted_seconds = models.FloatField(default=0, help_text="of the device, as foretold when it was submitted")
 
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     version = models.PositiveIntegerField(default=0, help_text="grows with every change of state")
@@ -85,7 +97,7 @@ class GenerationRequest(UuidModel):
     class Meta:
         ordering = ("-created_at",)
         indexes = (
-            models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["state", "sort_at"]),
             models.Index(fields=["owner", "-created_at"]),
         )
         constraints = (

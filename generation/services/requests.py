@@ -36,6 +36,7 @@ def request_submit(
     source_image: Image | None = None,
     source_upload: Upload | None = None,
     describe: bool = False,
+    lane: str = GenerationRequest.Lane.NOW,
 ) -> GenerationRequest:
     """Accept a wish into the queue; once this returns and commits, it ends completed, failed or canceled.
 
@@ -59,6 +60,8 @@ def request_submit(
         params=wish.params,
         source_image=wish.source_image,
         source_upload=wish.source_upload,
+        lane=GenerationRequest.Lane(lane),
+        predicted_seconds=(wish.checkpoint.seconds_per_picture or 0) * wish.params["count"],
     )
     request_announce(request.pk)
     ring()
@@ -100,6 +103,7 @@ def request_retry(*, request: GenerationRequest, user: User) -> GenerationReques
         source_image=request.source_image,
         source_upload=request.source_upload,
         describe=request.capability == "describe",
+        lane=request.lane,
     )
 
 

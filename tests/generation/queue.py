@@ -29,9 +29,11 @@ def wish(**changes: Any) -> dict[str, Any]:
     return {"prompt": "a cat on blue", "width": 32, "height": 32, "count": 1, "seed": 7, **changes}
 
 
-def submit(user: User, project: Project, checkpoint: Checkpoint, **changes: Any) -> GenerationRequest:
+def submit(
+    user: User, project: Project, checkpoint: Checkpoint, lane: str = "now", **changes: Any
+) -> GenerationRequest:
     """Through the front door."""
-    return request_submit(user=user, project=project, checkpoint=checkpoint, params=wish(**changes))
+    return request_submit(user=user, project=project, checkpoint=checkpoint, params=wish(**changes), lane=lane)
 
 
 def lease(request: GenerationRequest, *, state: str = "running", attempt: int = 1, seconds: float = 60) -> None:

@@ -236,3 +236,11 @@ def test_what_can_never_be_drawn_fails_with_a_reason(
     assert (off.state, off.error_code) == ("failed", "checkpoint_disabled")
     assert "It is corrupt." in off.error_message
     assert fine.state == "queued"
+
+
+def test_it_goes_into_a_lane_and_is_foretold(alice: User, project: Project, tiny: Checkpoint) -> None:
+    Checkpoint.objects.update(seconds_per_picture=1.5)
+    now, tonight = submit(alice, project, tiny, count=2), submit(alice, project, tiny, lane="overnight")
+    assert (now.lane, now.predicted_seconds, now.promoted_at) == ("now", 3.0, None)
+    assert (tonight.lane, request_retry(request=request_cancel(request=tonight), user=alice).lane) == ("overnight",) * 2
+    assert list(GenerationRequest.objects.queued())[0] == now

@@ -205,7 +205,7 @@ def test_who_is_asked_to_join(
     GenerationRequest.objects.filter(pk=first.pk).update(attempt=1)
     first.refresh_from_db()
     submit(alice, project, diffusion, seed=9)
-    GenerationRequest.objects.filter(params__seed=9).update(created_at=timezone.now() - timedelta(hours=1))
+    GenerationRequest.objects.filter(params__seed=9).update(sort_at=timezone.now() - timedelta(hours=1))
     scheduler._passed_over.clear()
     other = GenerationRequest.objects.get(params__seed=9)
     scheduler._passed_over[other.pk] = timezone.now() - scheduler.PATIENCE
