@@ -3,8 +3,10 @@
 from generation.models.checkpoint import Checkpoint
 from generation.models.device import Device, DeviceCommand
 from generation.models.image import Image, ImageCodes, Upload
+from generation.models.pace import Pace
 from generation.models.project import Membership, Project
 from generation.models.request import GenerationRequest
+from generation.models.turn import Turn
 
 __all__ = [
     "Checkpoint",
@@ -14,6 +16,8 @@ __all__ = [
     "Image",
     "ImageCodes",
     "Membership",
+    "Pace",
     "Project",
+    "Turn",
     "Upload",
 ]

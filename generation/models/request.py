@@ -71,6 +71,10 @@ class GenerationRequest(UuidModel):
     promoted_at = models.DateTimeField(null=True, blank=True, help_text="when an operator put it before everybody")
     predicted_seconds = models.FloatField(default=0, help_text="of the device, as foretold when it was submitted")
 
+    # Told once, when it was accepted, and never changed: operators see what share of them held.
+    promised_p50_at = models.DateTimeField(null=True, blank=True, help_text="when it is done in half of the cases")
+    promised_p90_at = models.DateTimeField(null=True, blank=True, help_text="when it is done in nine of ten cases")
+
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     version = models.PositiveIntegerField(default=0, help_text="grows with every change of state")
     attempt = models.PositiveSmallIntegerField(default=0, help_text="counted when claimed")

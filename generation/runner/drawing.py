@@ -26,6 +26,7 @@ from generation.runner.pulse import Pulse
 from generation.runner.settling import settle
 from generation.services.checkpoints import checkpoint_learn
 from generation.services.footprints import footprint_learn
+from generation.services.forecast import pace_learn
 from generation.services.images import Drawn, image_write
 from generation.services.transitions import (
     LeaseLostError,
@@ -164,7 +165,10 @@ class Drawing:
         )
 
     def _learn(self) -> None:
-        if self.figures is None or not self.pictures:
+        if self.figures is None:
+            return
+        self._learn_pace(self.figures)
+        if not self.pictures:
             return
         self._learn_memory(self.figures)
         seconds = (self.figures.total_seconds - self.figures.load_seconds) / len(self.pictures)
@@ -172,6 +176,12 @@ class Drawing:
             checkpoint_learn(checkpoint=self.request.checkpoint, seconds=round(seconds, 3))
         except DatabaseError as error:
             logger.warning("The time of %s was not learnt: %s", self.request.checkpoint, error)
+
+    def _learn_pace(self, figures: Figures) -> None:
+        try:
+            pace_learn(request=self.request, drawn=figures.device_seconds, loaded=figures.load_seconds)
+        except DatabaseError as error:
+            logger.warning("The pace of %s was not learnt: %s", self.request.checkpoint, error)
 
     def _learn_memory(self, figures: Figures) -> None:
         width, height = self.request.param("width"), self.request.param("height")

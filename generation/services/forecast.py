@@ -1,0 +1,39 @@
+"""What a request will cost, learnt from those that this installation finished."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+
+from generation.models import Checkpoint, GenerationRequest, Pace
+from generation.paces import paces_read, shape_of
+
+MOST_DRAWS = 64
+MOST_LOADS = 16
+
+
+def predicted_seconds(checkpoint: Checkpoint, params: Mapping[str, Any], *, capability: str = "text_to_image") -> float:
+    """Device-seconds that drawing this will take, loading left out: the median of what is like it.
+
+    `params` as those of a request: width, height, steps, count. Without any history: from the checkpoint's average,
+    else ten seconds a picture.
+    """
+    known = paces_read([checkpoint])[checkpoint.pk]
+    return round(known.drawing(shape_of(checkpoint, params, capability)).p50, 3)
+
+
+@transaction.atomic
+def pace_learn(*, request: GenerationRequest, drawn: float, loaded: float) -> None:
+    """A request was finished: `drawn` device-seconds of drawing, `loaded` seconds of loading, 0 if it was loaded."""
+    if request.device_id is None:
+        return
+    pace, _ = Pace.objects.select_for_update().get_or_create(
+        checkpoint_id=request.checkpoint_id, device_id=request.device_id
+    )
+    shape = shape_of(request.checkpoint, request.params, request.capability)
+    if drawn > 0:
+        sample = [shape.width, shape.height, shape.steps, shape.count, shape.capability, round(drawn, 3)]
+        pace.draws = [*pace.draws, sample][-MOST_DRAWS:]
+    if loaded > 0:
+        pace.loads = [*pace.loads, round(loaded, 3)][-MOST_LOADS:]
+    pace.save(update_fields=["draws", "loads"])
