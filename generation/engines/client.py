@@ -28,6 +28,7 @@ from generation.engines.protocol import (
     error_of,
     join_parts,
     note_of,
+    seconds_of,
     step_of,
     words_of,
 )
@@ -283,7 +284,7 @@ class RoomClient:
         if talk.is_canceled(one.place):
             if ended:
                 one.over = True
-                yield Ended(CanceledError("Canceled."))
+                yield Ended(CanceledError("Canceled."), seconds_of(frame))
             elif frame.type is Message.NOTE:
                 self._note(frame, talk)
             return

@@ -15,6 +15,7 @@ Pixels = npt.NDArray[np.uint8]
 LOADING = "memory.loading"
 LOADED = "memory.load"
 PURGED = "memory.purge"
+RETRIES = frozenset({"memory.retry", "precision.retry"})  # what was drawn so far is drawn again
 
 
 class Kind(StrEnum):
@@ -80,9 +81,13 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last of one of several wishes: all of it is drawn, or `error` says why not."""
+    """The last of one of several wishes: all of it is drawn, or `error` says why not.
+
+    `device_seconds`: what drawing took until it was canceled, where the room told.
+    """
 
     error: EngineError | None = None
+    device_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,6 +220,12 @@ def error_of(frame: Frame) -> EngineError:
     return error
 
 
+def seconds_of(frame: Frame) -> float:
+    """What a DONE or FAILED frame says that drawing took; 0 where it does not say."""
+    found = frame.header.get("device_seconds", 0.0)
+    return float(found) if isinstance(found, int | float) and found > 0 else 0.0
+
+
 def pack(frame: Frame) -> bytes:
     """Bytes of one frame. Raises ProtocolError above the limits."""
     header = json.dumps({"number": frame.number, **frame.header}, allow_nan=False, separators=(",", ":")).encode()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from generation.engines.encoding import encode
 from generation.engines.errors import CanceledError, DeviceMemoryError, EngineError, forget_trace
-from generation.engines.fragments import LOADED, Ended, Fragment, Note, Step, Words
+from generation.engines.fragments import LOADED, RETRIES, Ended, Fragment, Note, Step, Words
 from generation.engines.limits import NO_LIMITS, Limits
 from generation.engines.memory import MemoryManager
 from generation.engines.protocol import (
@@ -249,7 +249,8 @@ class Room:
     def _fail(self, wish: Wish, error: EngineError) -> None:
         sound = self._recover(canceled=isinstance(error, CanceledError))
         if sound or self._open == [wish]:  # else none of several is told that it was their fault
-            self._answer(wish, header_of(error), Message.FAILED)
+            spent = {"device_seconds": round(wish.device_seconds, 3)}
+            self._answer(wish, header_of(error) | spent, Message.FAILED)
         if not sound:
             _leave(POISONED)
 
@@ -262,6 +263,8 @@ class Room:
 
     def _pass_on(self, item: Fragment | Note | Step | Words, wish: Wish) -> None:
         if isinstance(item, Note):
+            if item.kind in RETRIES:
+                wish.forgive()
             return self._tell(item, wish)
         if isinstance(item, Words):
             wish.first_seconds = wish.first_seconds or wish.seconds

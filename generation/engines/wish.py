@@ -41,6 +41,10 @@ class Wish:
         """Of drawing, without the loading."""
         return max(self.spent - self.load_seconds, 0.0)
 
+    def forgive(self) -> None:
+        """What was drawn came to nothing and is drawn again: nobody is charged for it."""
+        self.spent = min(self.spent, self.load_seconds)
+
     def asked(self) -> Asked:
         """Which checkpoint, and what of it. Raises ProtocolError, InvalidParamsError."""
         if self._asked is None:

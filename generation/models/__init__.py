@@ -7,6 +7,7 @@ from generation.models.pace import Pace
 from generation.models.project import Membership, Project
 from generation.models.request import GenerationRequest
 from generation.models.turn import Turn
+from generation.models.usage import UsageEntry
 
 __all__ = [
     "Checkpoint",
@@ -20,4 +21,5 @@ __all__ = [
     "Project",
     "Turn",
     "Upload",
+    "UsageEntry",
 ]

@@ -48,6 +48,13 @@ class Device(UuidModel):
         "creep_limit_mb",
     )
 
+    # What it costs while it draws; empty leaves the setting.
+    watts = _limit("Watts", "what it draws from the wall while it works; for the watt-hours of a picture")
+    price_per_hour = models.DecimalField(
+        "Price of an hour", max_digits=10, decimal_places=4, null=True, blank=True, help_text="beside electricity"
+    )
+    COSTS = ("watts", "price_per_hour")
+
     class Meta:
         ordering = ("name",)
 

@@ -93,8 +93,8 @@ class GenerationRequest(UuidModel):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     figures = models.JSONField(default=dict, blank=True, help_text="load, first fragment, total, peak memory, ...")
-    # Written once, at the end: what failed, came out black or was canceled costs its owner nothing.
-    device_seconds = models.FloatField(default=0, help_text="of drawing, loading left out; 0 unless completed")
+    # Written once, at the end: what failed, came out black or was canceled unseen costs its owner nothing.
+    device_seconds = models.FloatField(default=0, help_text="of drawing, as charged; loading left out")
 
     objects = RequestQuerySet.as_manager()
 

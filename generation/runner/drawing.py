@@ -61,6 +61,8 @@ class Drawing:
     kept: bool = False
     ended: bool = False
     problem: Exception | None = None
+    seen: bool = False  # some of it, by its owner
+    seconds: float = 0.0
     polled: float = 0.0
 
     def __post_init__(self) -> None:
@@ -72,9 +74,12 @@ class Drawing:
         self.publisher.start()
         return Ask(self.request.checkpoint.spec(), params_of(self.request), self._step)
 
-    def end(self, error: Exception | None) -> None:
-        """Save and complete; or settle what went wrong. Raises only what nobody can settle (DatabaseError)."""
-        self.ended = True
+    def end(self, error: Exception | None, seconds: float = 0.0) -> None:
+        """Save and complete; or settle what went wrong. Raises only what nobody can settle (DatabaseError).
+
+        `seconds` of the device were spent on it until it was canceled.
+        """
+        self.ended, self.seconds = True, seconds
         try:
             if (problem := self.problem or error or self._finish()) is not None:
                 self._forget_files()  # first: on a full disk they take the room that the outcome needs
@@ -104,10 +109,17 @@ class Drawing:
     def _settle(self, problem: Exception) -> None:
         # However long it takes: nothing else can be done with this request before its outcome is written.
         patiently(
-            lambda: settle(self.request, problem, stopping=self.pulse.stopping, canceled=self.canceled),
+            lambda: settle(
+                self.request, problem, stopping=self.pulse.stopping, canceled=self.canceled, seconds=self._charged()
+            ),
             touch=self.pulse.touch,
             seconds=math.inf,
         )
+
+    def _charged(self) -> float:
+        """Of what was canceled: nothing before its owner saw any of it, then what was used."""
+        told = self.figures.device_seconds if self.figures else self.seconds
+        return told if self.seen else 0.0
 
     def _require_all(self) -> None:
         describes, count = self.request.capability == "describe", self.request.param("count", 1)
@@ -142,6 +154,7 @@ class Drawing:
 
     def _take(self, fragment: EncodedFragment) -> None:
         self._begin()
+        self.seen = True
         if fragment.kind is Kind.FINAL:
             self.pictures.append(image_write(request=self.request, final=fragment))
         else:
@@ -149,6 +162,7 @@ class Drawing:
 
     def _say(self, words: Words) -> None:
         self._begin()
+        self.seen = True
         words = replace(words, text=words.text.replace("\0", ""))  # which no database takes
         self.publisher.words(words)
         if words.final:

@@ -17,12 +17,17 @@ from generation.services.transitions import (
 logger = logging.getLogger(__name__)
 
 
-def settle(request: GenerationRequest, error: Exception, *, stopping: bool, canceled: bool) -> None:
-    """Write the outcome. Raises LeaseLostError when somebody else owns the request, DatabaseError when it cannot."""
+def settle(
+    request: GenerationRequest, error: Exception, *, stopping: bool, canceled: bool, seconds: float = 0.0
+) -> None:
+    """Write the outcome; `seconds` are charged when it was canceled.
+
+    Raises LeaseLostError when somebody else owns the request, DatabaseError when it cannot.
+    """
     if isinstance(error, LeaseLostError):
         raise error
     if canceled:
-        request_stop(request=request)
+        request_stop(request=request, seconds=seconds)
     elif stopping:
         request_give_back(request=request)
     elif isinstance(error, EngineError):

@@ -73,13 +73,13 @@ class Sitting:
     def _hand_on(self, drawing: Drawing, reply: Reply | Ended) -> None:
         """A fault of one drawing ends that one: the room is told, and answers with its end."""
         if isinstance(reply, Ended):
-            self._end(drawing, reply.error)
+            self._end(drawing, reply.error, reply.device_seconds)
         elif drawing.problem is None:
             self._guard(drawing, lambda: drawing.hear(reply))
 
-    def _end(self, drawing: Drawing, error: Exception | None) -> None:
+    def _end(self, drawing: Drawing, error: Exception | None, seconds: float = 0.0) -> None:
         try:
-            drawing.end(error)
+            drawing.end(error, seconds)
         except Exception as fault:
             logger.exception("The end of request %s was not settled", drawing.request.pk)
             self._faults.append(fault)

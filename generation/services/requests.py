@@ -13,6 +13,7 @@ from core.errors import TesseraError
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.services.announcements import places_announce, request_announce
 from generation.services.bell import ring
+from generation.services.usage import usage_end, usage_reserve
 from generation.services.wishes import wish_check
 
 State = GenerationRequest.State
@@ -63,6 +64,7 @@ def request_submit(
         lane=GenerationRequest.Lane(lane),
         predicted_seconds=(wish.checkpoint.seconds_per_picture or 0) * wish.params["count"],
     )
+    usage_reserve(request=request)
     request_announce(request.pk)
     ring()
     return request
@@ -76,6 +78,7 @@ def request_cancel(*, request: GenerationRequest, reason: str = "") -> Generatio
     queued = row.filter(state=State.QUEUED)
     end = {"version": version, "cancel_requested_at": now, "error_message": reason[:500]}
     if queued.update(state=State.CANCELED, finished_at=now, **end):
+        usage_end(request=request)
         places_announce()
     else:
         row.filter(state__in=GenerationRequest.LEASED, cancel_requested_at=None).update(**end)
@@ -156,5 +159,6 @@ def _refuse(request: GenerationRequest) -> int:
         error_hint=hint,
     )
     if moved:
+        usage_end(request=request)
         request_announce(request.pk)
     return moved

@@ -17,6 +17,7 @@ from core.errors import TesseraError
 from generation.models import GenerationRequest
 from generation.services.announcements import places_announce, request_announce
 from generation.services.images import Drawn, image_store
+from generation.services.usage import usage_end
 
 State = GenerationRequest.State
 LEASED = GenerationRequest.LEASED
@@ -56,36 +57,44 @@ def request_complete(
     figures: dict[str, Any],
     answer: str = "",
 ) -> bool:
-    """The rows of all pictures, or the answer, and the end, in one transaction.
+    """The rows of all pictures, or the answer, the charge and the end, in one transaction.
 
     False when canceled meanwhile.
     """
-    saving = _fenced(request, (State.SAVING,))
+    saving, seconds = _fenced(request, (State.SAVING,)), figures.get("device_seconds", 0.0)
     with transaction.atomic():
-        changes = {"figures": figures, "answer": answer, "device_seconds": figures.get("device_seconds", 0)}
+        changes = {"figures": figures, "answer": answer, "device_seconds": seconds}
         if not _ended(saving.filter(cancel_requested_at=None), State.COMPLETED, **changes):
             _require(saving)
             return False
         for drawn in pictures:
             image_store(request=request, drawn=drawn)
+        usage_end(request=request, seconds=seconds, pictures=len(pictures))
         request_announce(request.pk)
     return True
 
 
+@transaction.atomic
 def request_fail(*, request: GenerationRequest, code: str, message: str, hint: str = "", still: Q = ALWAYS) -> None:
-    """It ends with a reason. Here and below, `still` must hold at the moment of the move."""
+    """It ends with a reason, and costs nothing. Here and below, `still` must hold at the moment of the move."""
     error = {"error_code": code[:60], "error_message": message[:500], "error_hint": hint[:500]}
     if _ended(_fenced(request, LEASED, still), State.FAILED, **error) != 1:
         raise LeaseLostError("The request was given to somebody else.")
+    usage_end(request=request)
     request_announce(request.pk)
 
 
-def request_stop(*, request: GenerationRequest, still: Q = ALWAYS) -> None:
-    """It ends because somebody canceled it (a reason given then stays), or because its owner was deactivated."""
+@transaction.atomic
+def request_stop(*, request: GenerationRequest, seconds: float = 0.0, still: Q = ALWAYS) -> None:
+    """It ends because somebody canceled it (a reason given then stays), or because its owner was deactivated.
+
+    `seconds` of the device are charged: those of drawing, when some of it was seen already.
+    """
     left = GenerationRequest.objects.filter(pk=request.pk, cancel_requested_at=None, owner__is_active=False).exists()
     reason = {"error_message": "The account of the owner was deactivated."} if left else {}
-    if _ended(_fenced(request, LEASED, still), State.CANCELED, **reason) != 1:
+    if _ended(_fenced(request, LEASED, still), State.CANCELED, device_seconds=seconds, **reason) != 1:
         raise LeaseLostError("The request was given to somebody else.")
+    usage_end(request=request, seconds=seconds)
     request_announce(request.pk)
 
 

@@ -5,12 +5,14 @@ import re
 import stat
 import zoneinfo
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
+PRICE = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 NUMBER = re.compile(r"-?[0-9]{1,18}")
 HOST_NAME = re.compile(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
 ORIGIN = re.compile(r"https?://[^\s/?#]+")
@@ -51,6 +53,14 @@ def env_int(name: str, default: int, *, least: int, most: int) -> int:
     if not NUMBER.fullmatch(value) or not least <= int(value) <= most:
         raise ImproperlyConfigured(f"{name} is {value!r}; use a whole number from {least} to {most}.")
     return int(value)
+
+
+def env_decimal(name: str, default: str, *, most: int) -> Decimal:
+    """A price: a number from 0 to `most`, with at most nine places behind the point."""
+    value = env_str(name, default)
+    if not PRICE.fullmatch(value) or Decimal(value) > most:
+        raise ImproperlyConfigured(f"{name} is {value!r}; use a number from 0 to {most}, such as 0.32.")
+    return Decimal(value)
 
 
 def env_choice(name: str, default: str, choices: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from django.templatetags.static import static
 from config.env import (
     env_bool,
     env_choice,
+    env_decimal,
     env_file,
     env_folder,
     env_hosts,
@@ -53,6 +54,11 @@ CREEP_LIMIT_MB = env_int("TESSERA_CREEP_LIMIT_MB", 1000, least=0, most=10_000_00
 SIDE_BY_SIDE = env_int("TESSERA_SIDE_BY_SIDE", 8, least=1, most=64)
 MAX_QUEUED = env_int("TESSERA_MAX_QUEUED", 20, least=1, most=10000)
 MAX_ATTEMPTS = 2
+# What drawing costs, where operators want to know. A device's row in the admin may differ.
+WATTS = env_int("TESSERA_WATTS", 0, least=0, most=1_000_000)
+PRICE_PER_KWH = env_decimal("TESSERA_PRICE_PER_KWH", "0", most=1_000_000)
+PRICE_PER_DEVICE_HOUR = env_decimal("TESSERA_PRICE_PER_DEVICE_HOUR", "0", most=1_000_000)
+CURRENCY = env_str("TESSERA_CURRENCY", "EUR")[:8]
 HEARTBEAT_SECONDS = 3
 # An open socket is re-checked this often, and closed when its client reads nothing for so long.
 SOCKET_CHECK_SECONDS = 60

@@ -8,14 +8,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from accounts.models import User
-from generation import scheduler, storage
+from generation import events, scheduler, storage
 from generation.engines.client import RoomClient, RoomSettings
 from generation.engines.provenance import recipe_of
 from generation.models import Checkpoint, GenerationRequest, Image, Project
+from generation.runner import drawing
 from generation.runner.pulse import Pulse
 from generation.runner.sitting import Sitting
 from generation.services.checkpoints import checkpoint_register
 from generation.services.devices import device_ensure
+from generation.services.requests import request_cancel
 from tests.generation.engines import tiny
 from tests.generation.engines.drawing import poison
 from tests.generation.queue import submit
@@ -68,6 +70,20 @@ def test_numbers_that_fail_cost_nothing(room: RoomClient, alice: User, project: 
     submit(alice, project, checkpoint_register(path=folder))
     request = draw(room)
     assert (request.state, request.error_code, request.device_seconds) == ("failed", "not_finite", 0)
+
+
+def test_what_was_seen_before_a_cancel_is_charged(
+    room: RoomClient, alice: User, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = checkpoint_register(path=tiny.save_diffusion(tmp_path / "long"))
+    asked = submit(alice, project, checkpoint, count=4, steps=150)
+    monkeypatch.setattr(events, "publish_frame", lambda user, frame: request_cancel(request=asked))
+    monkeypatch.setattr(drawing, "POLL_SECONDS", 0.0)
+    request = draw(room)
+    assert request.state == "canceled"
+    assert request.device_seconds > 0
+    end = request.usage.get(kind="settle")
+    assert (end.used_ms, end.device, end.pictures) == (round(request.device_seconds * 1000), "main", 0)
 
 
 def test_a_decoder_that_overflows_is_widened_and_the_picture_says_so(
