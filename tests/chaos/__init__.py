@@ -1,0 +1,1 @@
+"""Chaos: a real portal whose processes are killed, again and again, and what must hold after each time."""
