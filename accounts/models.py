@@ -1,4 +1,4 @@
-"""People and the audit trail. Rows are changed by accounts.services only."""
+"""People, how much they may ask, and the audit trail. Rows are changed by accounts.services only."""
 
 from typing import Any, ClassVar
 
@@ -67,6 +67,44 @@ class User(UuidModel, AbstractUser):
     def has_module_perms(self, app_label: str) -> bool:
         """As has_perm."""
         return self.has_perm(app_label)
+
+
+class QuotaLimits(UuidModel):
+    """How much may be asked for. An empty limit is that of the settings, 0 is none at all."""
+
+    seconds_a_day = models.PositiveIntegerField(
+        "Device-seconds a day", null=True, blank=True, help_text="in the lane now; empty is as set, 0 is unlimited"
+    )
+    overnight_seconds_a_day = models.PositiveIntegerField(
+        "Device-seconds a day, overnight", null=True, blank=True, help_text="empty is as set, 0 is unlimited"
+    )
+    most_queued = models.PositiveIntegerField(
+        "Open requests at once", null=True, blank=True, help_text="in the lane now; empty is as set, 0 is unlimited"
+    )
+    most_overnight = models.PositiveIntegerField(
+        "Open requests at once, overnight", null=True, blank=True, help_text="empty is as set, 0 is unlimited"
+    )
+    checkpoints = models.JSONField(
+        "Checkpoints", default=list, blank=True, help_text="names of those that may be used; none chosen is all"
+    )
+    LIMITS = ("seconds_a_day", "overnight_seconds_a_day", "most_queued", "most_overnight", "checkpoints")
+
+    class Meta:
+        abstract = True
+
+
+class Quota(QuotaLimits):
+    """Of one person. Its row is locked while a request of theirs is accepted, so that two at once cannot both fit."""
+
+    user = models.OneToOneField(User, models.CASCADE, related_name="quota")
+
+    class Meta:
+        ordering = ("user__email",)
+        verbose_name = "quota of a person"
+        verbose_name_plural = "quotas of people"
+
+    def __str__(self) -> str:
+        return f"Quota of {self.user}"
 
 
 class AuditEvent(UuidModel):

@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.models import AuditEvent, User
+from accounts.models import AuditEvent, QuotaLimits, User
 from core.errors import NotAllowedError
 from core.push import close_sockets
 
@@ -51,6 +51,19 @@ def administrator_create(*, email: str, password: str, one_time: bool) -> User:
         user.must_change_password = True
         user.save(update_fields=["must_change_password"])
     return user
+
+
+def quota_save(*, quota: QuotaLimits, owner: User | None, kind: str, target_id: object, by: User) -> None:
+    """Keep the limits that an operator chose for a person (`owner`) or for something of the floors above."""
+    quota.save()
+    chosen = {name: getattr(quota, name) for name in QuotaLimits.LIMITS}
+    words = (
+        f"{name} {', '.join(value) if isinstance(value, list) else value}"
+        for name, value in chosen.items()
+        if value not in (None, [])
+    )
+    detail = "; ".join(words) or "all as set"
+    audit_record(actor=by, owner=owner, verb="quota.change", target_kind=kind, target_id=target_id, detail=detail)
 
 
 def locks_out(user: User, *, is_staff: bool, is_active: bool) -> bool:

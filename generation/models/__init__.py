@@ -5,6 +5,7 @@ from generation.models.device import Device, DeviceCommand
 from generation.models.image import Image, ImageCodes, Upload
 from generation.models.pace import Pace
 from generation.models.project import Membership, Project
+from generation.models.quota import ProjectQuota
 from generation.models.request import GenerationRequest
 from generation.models.turn import Turn
 from generation.models.usage import UsageEntry
@@ -19,6 +20,7 @@ __all__ = [
     "Membership",
     "Pace",
     "Project",
+    "ProjectQuota",
     "Turn",
     "Upload",
     "UsageEntry",

@@ -13,8 +13,10 @@ from core.errors import TesseraError
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.services.announcements import places_announce, request_announce
 from generation.services.bell import ring
+from generation.services.forecast import predicted_seconds
+from generation.services.quotas import quota_check
 from generation.services.usage import usage_end, usage_reserve
-from generation.services.wishes import wish_check
+from generation.services.wishes import WishRefusedError, wish_check
 
 State = GenerationRequest.State
 BY_OPERATOR = "An operator canceled it."
@@ -42,7 +44,9 @@ def request_submit(
     """Accept a wish into the queue; once this returns and commits, it ends completed, failed or canceled.
 
     `describe`: words about the source are wanted, and `params` need hold no more than a question, if that.
+    `lane`: one of GenerationRequest.Lane. Raises TesseraError, also when a quota is spent.
     """
+    _check_lane(lane)
     wish = wish_check(
         user=user,
         project=project,
@@ -52,6 +56,8 @@ def request_submit(
         source_upload=source_upload,
         describe=describe,
     )
+    seconds = predicted_seconds(wish.checkpoint, wish.params, capability=wish.capability)
+    quota_check(user=user, project=project, checkpoint=wish.checkpoint, lane=lane, seconds=seconds)
     request = GenerationRequest.objects.create(
         owner=user,
         project=project,
@@ -61,13 +67,18 @@ def request_submit(
         params=wish.params,
         source_image=wish.source_image,
         source_upload=wish.source_upload,
-        lane=GenerationRequest.Lane(lane),
-        predicted_seconds=(wish.checkpoint.seconds_per_picture or 0) * wish.params["count"],
+        lane=lane,
+        predicted_seconds=seconds,
     )
     usage_reserve(request=request)
     request_announce(request.pk)
     ring()
     return request
+
+
+def _check_lane(lane: str) -> None:
+    if lane not in GenerationRequest.Lane.values:
+        raise WishRefusedError("There is no such lane.", hint="Use now or overnight.", code="lane_unknown")
 
 
 @transaction.atomic

@@ -26,7 +26,7 @@ from generation.engines.params import (
     GenerationParams,
     with_a_picture,
 )
-from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
+from generation.models import Checkpoint, Image, Project, Upload
 from generation.services.admission import admission_check
 
 WHOLE = ("width", "height", "count", "seed", "steps")
@@ -37,13 +37,6 @@ class WishRefusedError(TesseraError):
     """The wish cannot be taken as it is."""
 
     code = "invalid_params"
-
-
-class QueueFullError(TesseraError):
-    """The person already waits for as much as one may."""
-
-    code = "queue_full"
-    status = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +91,6 @@ def _check_person(user: User, project: Project) -> None:
             f"You may not draw in the project “{project}”.",
             hint="Choose a project of yours, or ask its manager to make you an editor.",
             code="project_forbidden",
-        )
-    waiting = GenerationRequest.objects.filter(owner=user).exclude(state__in=GenerationRequest.FINAL).count()
-    if waiting >= settings.MAX_QUEUED:
-        raise QueueFullError(
-            f"You already wait for {waiting} requests, and {settings.MAX_QUEUED} is the most.",
-            hint="Wait until one is done, or cancel one.",
         )
 
 

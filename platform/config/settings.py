@@ -52,7 +52,13 @@ IDLE_MINUTES = env_int("TESSERA_IDLE_MINUTES", 60, least=0, most=100_000)
 RECYCLE_AFTER = env_int("TESSERA_RECYCLE_AFTER", 0, least=0, most=1_000_000)
 CREEP_LIMIT_MB = env_int("TESSERA_CREEP_LIMIT_MB", 1000, least=0, most=10_000_000)
 SIDE_BY_SIDE = env_int("TESSERA_SIDE_BY_SIDE", 8, least=1, most=64)
+# Quotas; 0 is unlimited. The row of a person or a project in the admin may differ.
 MAX_QUEUED = env_int("TESSERA_MAX_QUEUED", 20, least=1, most=10000)
+MAX_OVERNIGHT = env_int("TESSERA_MAX_OVERNIGHT", 100, least=1, most=10000)
+SECONDS_A_DAY = env_int("TESSERA_SECONDS_A_DAY", 0, least=0, most=10_000_000)
+OVERNIGHT_SECONDS_A_DAY = env_int("TESSERA_OVERNIGHT_SECONDS_A_DAY", 0, least=0, most=10_000_000)
+PROJECT_MAX_QUEUED = env_int("TESSERA_PROJECT_MAX_QUEUED", 0, least=0, most=100_000)
+PROJECT_SECONDS_A_DAY = env_int("TESSERA_PROJECT_SECONDS_A_DAY", 0, least=0, most=10_000_000)
 MAX_ATTEMPTS = 2
 # What drawing costs, where operators want to know. A device's row in the admin may differ.
 WATTS = env_int("TESSERA_WATTS", 0, least=0, most=1_000_000)
