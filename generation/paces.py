@@ -60,3 +60,14 @@ def paces_read(checkpoints: Iterable[Checkpoint]) -> dict[uuid.UUID, Known]:
         found.draws[pace.device_id] = [Sample(Shape(*shape), seconds) for *shape, seconds in pace.draws]
         found.loads[pace.device_id] = list(pace.loads)
     return known
+
+
+def loads_read() -> dict[str, Known]:
+    """What is known of loading, by the name of the checkpoint; nothing of drawing. One query."""
+    known: dict[str, Known] = {}
+    rows = Checkpoint.objects.filter(enabled=True).order_by()
+    for name, size, device, loads in rows.values_list("name", "size_bytes", "paces__device_id", "paces__loads"):
+        found = known.setdefault(name, Known(None, size))
+        if device is not None:
+            found.loads[device] = list(loads)
+    return known

@@ -77,8 +77,7 @@ def positions(user: User) -> dict[uuid.UUID, int]:
 
 def all_places() -> dict[uuid.UUID, int]:
     """The places of everybody, by the policy of the scheduler."""
-    loaded = [entry["name"] for resident in Device.objects.values_list("resident", flat=True) for entry in resident]
-    return scheduler.places(loaded)
+    return scheduler.places()
 
 
 def drawing_paused() -> bool:

@@ -1,157 +1,108 @@
-"""Chooses who is served next and claims the request. No tensors and no events here.
+"""Chooses who is served next and claims the request: rows in, the policy of `generation.policy`, a row out.
 
-The policy is plain Python on small dataclasses: owners take turns (the one served longest ago first), an owner's own
-requests go oldest first, and a checkpoint that is already loaded is preferred - within bounds, so that nobody starves.
+No tensors and no events here.
 """
 
 import uuid
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from itertools import islice, zip_longest
+from collections.abc import Callable, Hashable, Iterable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import cast
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Max
+from django.db.models import F, Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from generation.models import Device, GenerationRequest
+from generation.models import Device, GenerationRequest, Turn
+from generation.policy.choice import Choice, Chooser, DeviceNow, Rules
+from generation.policy.line import Waiting
+from generation.policy.outlook import Outlook, Served
+from generation.policy.turns import Turns
+from generation.queue_state import Loads, Queue, devices_now, queue_read, resident_of
 
-LOOK_AHEAD = 8
-PATIENCE = timedelta(seconds=60)
-NEVER = datetime.min.replace(tzinfo=UTC)
 RACES = 20
 
-# When a request was first passed over for one whose checkpoint was loaded. Forgetting it on a restart is harmless.
-_passed_over: dict[uuid.UUID, datetime] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A queued request, as far as the policy cares."""
-
-    id: uuid.UUID
-    owner: uuid.UUID
-    checkpoint: str
-    created_at: datetime
-    capability: str = ""
-    attempt: int = 0
-    pictures: int | None = None  # none asked for: one
-
-
-@dataclass(slots=True)
-class Line:
-    """Everybody who waits, and when each owner was last served."""
-
-    queues: dict[uuid.UUID, deque[Candidate]]
-    served: MutableMapping[uuid.UUID, datetime] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, candidates: Iterable[Candidate], served: Mapping[uuid.UUID, datetime]) -> "Line":
-        """Sort candidates into one queue per owner."""
-        queues: defaultdict[uuid.UUID, deque[Candidate]] = defaultdict(deque)
-        for candidate in sorted(candidates, key=lambda one: (one.created_at, one.id)):
-            queues[candidate.owner].append(candidate)
-        return cls(dict(queues), dict(served))
-
-    def fair_order(self) -> Iterator[Candidate]:
-        """Round by round: everybody's oldest, then everybody's second ..."""
-        queues = (queue for queue in self.queues.values() if queue)
-        turns = sorted(queues, key=lambda queue: (self.served.get(queue[0].owner, NEVER), queue[0].created_at))
-        for turn in zip_longest(*turns):
-            yield from (candidate for candidate in turn if candidate is not None)
-
-    def choose(
-        self, resident: Iterable[str], now: datetime, passed_over: Mapping[uuid.UUID, datetime]
-    ) -> tuple[Candidate | None, list[Candidate]]:
-        """The next one, and those it overtakes because its checkpoint is loaded.
-
-        Nobody is overtaken for longer than PATIENCE, nor by anyone who stands more than LOOK_AHEAD places behind.
-        """
-        loaded, ahead = set(resident), list(islice(self.fair_order(), LOOK_AHEAD))
-        for place, candidate in enumerate(ahead):
-            if candidate.checkpoint in loaded:
-                return candidate, ahead[:place]
-            if now - passed_over.get(candidate.id, now) >= PATIENCE:
-                break
-        return (ahead[0], []) if ahead else (None, [])
-
-    def serve(self, candidate: Candidate, now: datetime) -> None:
-        """Take `candidate` out; its owner was served now."""
-        self.queues[candidate.owner].remove(candidate)
-        self.served[candidate.owner] = now
+# Of the devices that this process serves. Forgetting either on a restart is harmless: the room has nothing loaded then,
+# and who was passed over waits once more within the bound.
+_passed: dict[Hashable, float] = {}
+_drawn: dict[Hashable, float] = {}
 
 
 def claim_next(device: Device, resident: Iterable[str]) -> GenerationRequest | None:
     """Claim a request for `device` by compare-and-swap, its attempt counted; None when nothing can be served."""
-    loaded = list(resident)
+    return _claim_best(device, resident, lambda one: True)
+
+
+def claim_companion(device: Device, checkpoint: str, most: int, *, overnight: bool = False) -> GenerationRequest | None:
+    """Claim a request for at most so many pictures, to be drawn beside those of this checkpoint that are drawn now.
+
+    None when by the same policy it is somebody else's turn, so that a sitting ends when others wait. Who was drawn
+    before, and broke off, is drawn alone: it may be what broke, and shall not take others with it twice. Who can wait
+    for the night joins only those who can too (`overnight`).
+    """
+
+    def fits(one: Waiting) -> bool:
+        may = not one.alone and (overnight or not one.overnight)
+        return may and one.checkpoint == checkpoint and one.pictures <= most
+
+    return _claim_best(device, [checkpoint], fits)
+
+
+def _claim_best(device: Device, resident: Iterable[str], fits: Callable[[Waiting], bool]) -> GenerationRequest | None:
+    loads, loaded = Loads(), frozenset(resident)
     for _ in range(RACES):
-        if Device.objects.filter(pk=device.pk, paused=True).exists():
+        now, devices = timezone.now(), list(Device.objects.all())
+        if any(one.pk == device.pk and one.paused for one in devices):
             return None
-        line, now = waiting_line(), timezone.now()
-        chosen, overtaken = line.choose(loaded, now, _passed_over)
-        if chosen is None:
+        queue = queue_read()
+        others = devices_now((one for one in devices if one.pk != device.pk), now)
+        chooser = Chooser(
+            queue.line,
+            queue.turns,
+            DeviceNow(device.pk, loaded, drawn=_drawn.get(device.pk, 0.0)),
+            partial(loads, device.pk),
+            rules(),
+            others,
+            _passed,
+            now.timestamp(),
+        )
+        choice = chooser.choose()
+        if choice is None or not fits(choice.waiting):
             return None
-        if claimed := _claim(chosen, device, now):
-            _remember(line, overtaken, now)
+        if claimed := _claim(choice, queue.turns, device, now):
+            _remember(choice, queue, device, now)
             return claimed
     return None
 
 
-def claim_companion(device: Device, checkpoint: str, most: int) -> GenerationRequest | None:
-    """Claim a request for at most so many pictures, to be drawn beside those of this checkpoint that are drawn now.
-
-    None when by the same policy it is somebody else's turn, so that a sitting ends when others wait. Who was drawn
-    before, and broke off, is drawn alone: it may be what broke, and shall not take others with it twice.
-    """
-    if Device.objects.filter(pk=device.pk, paused=True).exists():
-        return None
-    line, now = waiting_line(), timezone.now()
-    chosen, overtaken = line.choose([checkpoint], now, _passed_over)
-    if chosen is None or chosen.checkpoint != checkpoint or chosen.capability == "describe" or chosen.attempt:
-        return None
-    if (chosen.pictures or 1) > most:
-        return None
-    claimed = _claim(chosen, device, now)
-    if claimed is not None:
-        _remember(line, overtaken, now)
-    return claimed
-
-
-def places(resident: Iterable[str] = ()) -> dict[uuid.UUID, int]:
+def places() -> dict[uuid.UUID, int]:
     """The place of every queued request by the same policy; 1 is next."""
-    line, now, loaded = waiting_line(), timezone.now(), list(resident)
-    result: dict[uuid.UUID, int] = {}
-    while (chosen := line.choose(loaded, now, {})[0]) is not None:
-        line.serve(chosen, now + timedelta(microseconds=len(result)))
-        result[chosen.id] = len(result) + 1
-        loaded = [chosen.checkpoint]
-    return result
+    return {pk: served.place for pk, served in outlook().items()}
 
 
-def waiting_line() -> Line:
-    """All who can be served: owners who are active, checkpoints that are enabled."""
-    rows = (
-        GenerationRequest.objects.queued()
-        .filter(owner__is_active=True, checkpoint__enabled=True)
-        .values_list("id", "owner_id", "checkpoint__name", "sort_at", "capability", "attempt", "params__count")
-    )
-    candidates = [Candidate(*row) for row in rows]
-    owners = {candidate.owner for candidate in candidates}
-    served = (
-        GenerationRequest.objects.filter(owner__in=owners, started_at__isnull=False)
-        .order_by()
-        .values_list("owner_id")
-        .annotate(Max("started_at"))
-    )
-    return Line.of(candidates, dict(served))
+def outlook() -> dict[uuid.UUID, Served]:
+    """When every queued request is served, if nobody else comes."""
+    now, queue = timezone.now(), queue_read()
+    if not queue.line:
+        return {}
+    rows = list(Device.objects.all())
+    devices = devices_now(rows, now) or [DeviceNow(None, frozenset().union(*map(resident_of, rows)))]
+    found = Outlook(queue.line, queue.turns, devices, Loads(), rules()).play()
+    return {pk: served for pk, served in found.items() if isinstance(pk, uuid.UUID)}
 
 
-def _claim(chosen: Candidate, device: Device, now: datetime) -> GenerationRequest | None:
+def rules() -> Rules:
+    """The policy's, as the installation set them."""
+    return Rules(longest_passed=settings.LONGEST_SWAP_WAIT)
+
+
+def _claim(choice: Choice, turns: Turns, device: Device, now: datetime) -> GenerationRequest | None:
     # SQLite ignores select_for_update silently, so the row count of a conditional update decides who has it.
+    pk = cast(uuid.UUID, choice.waiting.id)
     with transaction.atomic():  # who cannot be read after all is not claimed either: nobody would renew the lease
-        claimed = GenerationRequest.objects.filter(pk=chosen.id, state=GenerationRequest.State.QUEUED).update(
+        claimed = GenerationRequest.objects.filter(pk=pk, state=GenerationRequest.State.QUEUED).update(
             state=GenerationRequest.State.LOADING,
             version=F("version") + 1,
             attempt=F("attempt") + 1,
@@ -165,14 +116,25 @@ def _claim(chosen: Candidate, device: Device, now: datetime) -> GenerationReques
         )
         if claimed != 1:
             return None
-        return GenerationRequest.objects.select_related(
+        found = GenerationRequest.objects.select_related(
             "owner", "project", "checkpoint", "source_image", "source_upload"
-        ).get(pk=chosen.id)
+        ).get(pk=pk)
+        _charge(found, choice.charge, turns.level)
+        return found
 
 
-def _remember(line: Line, overtaken: list[Candidate], now: datetime) -> None:
-    waiting = {candidate.id for queue in line.queues.values() for candidate in queue}
-    for gone in set(_passed_over) - waiting:
-        del _passed_over[gone]
-    for candidate in overtaken:
-        _passed_over.setdefault(candidate.id, now)
+def _charge(request: GenerationRequest, seconds: float, level: float) -> None:
+    """In the transaction of the claim. Added in the database: another device may charge the same person now."""
+    account = Greatest(F("account"), Value(level)) + seconds
+    if not Turn.objects.filter(owner=request.owner).update(account=account, level=level):
+        Turn.objects.create(owner=request.owner, account=level + seconds, level=level)
+
+
+def _remember(choice: Choice, queue: Queue, device: Device, now: datetime) -> None:
+    drawn = 0.0 if choice.loads else _drawn.get(device.pk, 0.0)
+    _drawn[device.pk] = drawn + choice.waiting.seconds
+    waiting = {one.id for one in queue.line}
+    for gone in set(_passed) - waiting:
+        del _passed[gone]
+    for one in choice.passed:
+        _passed.setdefault(one.id, now.timestamp())

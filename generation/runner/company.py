@@ -43,7 +43,8 @@ class Company:
     def _claim(self, checkpoint: str, most: int) -> Sequence[GenerationRequest]:
         if DeviceCommand.objects.filter(device=self.device, done_at=None).exists():
             return ()
-        request = scheduler.claim_companion(self.device, checkpoint, most)
+        overnight = self.first.lane == GenerationRequest.Lane.OVERNIGHT
+        request = scheduler.claim_companion(self.device, checkpoint, most, overnight=overnight)
         if request is None:
             return ()
         request_announce(request.pk)

@@ -52,6 +52,7 @@ IDLE_MINUTES = env_int("TESSERA_IDLE_MINUTES", 60, least=0, most=100_000)
 RECYCLE_AFTER = env_int("TESSERA_RECYCLE_AFTER", 0, least=0, most=1_000_000)
 CREEP_LIMIT_MB = env_int("TESSERA_CREEP_LIMIT_MB", 1000, least=0, most=10_000_000)
 SIDE_BY_SIDE = env_int("TESSERA_SIDE_BY_SIDE", 8, least=1, most=64)
+LONGEST_SWAP_WAIT = env_int("TESSERA_LONGEST_SWAP_WAIT", 300, least=0, most=86400)  # seconds
 # Quotas; 0 is unlimited. The row of a person or a project in the admin may differ.
 MAX_QUEUED = env_int("TESSERA_MAX_QUEUED", 20, least=1, most=10000)
 MAX_OVERNIGHT = env_int("TESSERA_MAX_OVERNIGHT", 100, least=1, most=10000)

@@ -1,10 +1,14 @@
 """Claiming by compare-and-swap, and the places in the queue that people are told."""
 
+import uuid
+from typing import Any
+
 import pytest
 
 from accounts.models import User
 from generation import payloads, scheduler
-from generation.models import Checkpoint, Device, GenerationRequest, Project
+from generation.models import Checkpoint, Device, GenerationRequest, Project, Turn
+from generation.queue_state import Queue
 from generation.services.devices import device_ensure, device_pause, device_resume
 from generation.services.requests import request_cancel
 from tests.generation.queue import lease, make_checkpoint, submit
@@ -37,15 +41,15 @@ def test_two_workers_never_claim_the_same(
 ) -> None:
     checkpoint = make_checkpoint()
     first, second = submit(alice, project, checkpoint), submit(alice, project, checkpoint)
-    look = scheduler.waiting_line
+    look = scheduler.queue_read
 
-    def somebody_is_faster() -> scheduler.Line:
+    def somebody_is_faster() -> Queue:
         seen = look()
         if GenerationRequest.objects.get(pk=first.pk).state == "queued":
             lease(first)
         return seen
 
-    monkeypatch.setattr(scheduler, "waiting_line", somebody_is_faster)
+    monkeypatch.setattr(scheduler, "queue_read", somebody_is_faster)
     claimed = scheduler.claim_next(device, [])
     assert claimed is not None
     assert claimed.pk == second.pk
@@ -74,19 +78,53 @@ def test_who_cannot_be_served_is_skipped(
 
 
 def test_the_warm_one_overtakes_until_the_bound(
-    alice: User, charlie: User, project: Project, theirs: Project, device: Device, monkeypatch: pytest.MonkeyPatch
+    alice: User, charlie: User, project: Project, theirs: Project, device: Device, settings: Any
 ) -> None:
-    cold, warm = make_checkpoint("cold"), make_checkpoint("warm")
+    cold, warm = make_checkpoint("cold", size_bytes=10**10), make_checkpoint("warm")
     first = submit(alice, project, cold)
     for _ in range(3):
         submit(charlie, theirs, warm)
     claimed = scheduler.claim_next(device, ["warm"])
     assert claimed is not None
     assert claimed.checkpoint == warm
-    monkeypatch.setattr(scheduler, "PATIENCE", scheduler.PATIENCE * 0)
+    settings.LONGEST_SWAP_WAIT = 0
     claimed = scheduler.claim_next(device, ["warm"])
     assert claimed is not None
     assert claimed.pk == first.pk
+
+
+def test_a_claim_asks_the_database_as_often_however_many_wait(
+    alice: User, project: Project, device: Device, django_assert_num_queries: Any
+) -> None:
+    tiny = make_checkpoint()
+    submit(alice, project, tiny)
+    row = GenerationRequest.objects.get()
+    assert scheduler.claim_next(device, []), "the first one makes the row of her turn"
+    for many in (10, 300):
+        copies = [GenerationRequest(**{**fields_of(row), "id": uuid.uuid4()}) for _ in range(many)]
+        GenerationRequest.objects.bulk_create(copies)
+        with django_assert_num_queries(9):
+            assert scheduler.claim_next(device, []) is not None
+
+
+def fields_of(row: GenerationRequest) -> dict[str, Any]:
+    """To make another like it."""
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+
+def test_turns_outlive_the_process(
+    alice: User, charlie: User, project: Project, theirs: Project, device: Device
+) -> None:
+    tiny = make_checkpoint()
+    for _ in range(3):
+        submit(alice, project, tiny)
+    assert scheduler.claim_next(device, ["tiny"])
+    scheduler._drawn.clear(), scheduler._passed.clear()
+    submit(charlie, theirs, tiny)
+    claimed = scheduler.claim_next(device, ["tiny"])
+    assert claimed is not None
+    assert claimed.owner == charlie
+    assert {turn.owner.name: turn.account for turn in Turn.objects.all()} == {"Alice": 10, "Charlie": 10}
 
 
 def test_people_are_told_their_places(
@@ -107,7 +145,7 @@ def test_the_list_of_open_requests_costs_the_same_however_long_it_is(
     tiny = make_checkpoint()
     submit(alice, project, tiny)
     for _ in range(2):
-        with django_assert_num_queries(4):  # type: ignore[operator]
+        with django_assert_num_queries(5):  # type: ignore[operator]
             payloads.open_requests(alice)
         for _ in range(5):
             submit(alice, project, tiny)

@@ -206,9 +206,8 @@ def test_who_is_asked_to_join(
     first.refresh_from_db()
     submit(alice, project, diffusion, seed=9)
     GenerationRequest.objects.filter(params__seed=9).update(sort_at=timezone.now() - timedelta(hours=1))
-    scheduler._passed_over.clear()
     other = GenerationRequest.objects.get(params__seed=9)
-    scheduler._passed_over[other.pk] = timezone.now() - scheduler.PATIENCE
+    scheduler._passed[other.pk] = timezone.now().timestamp() - settings.LONGEST_SWAP_WAIT
     GenerationRequest.objects.exclude(pk=other.pk).filter(state="queued").update(owner=alice)
     assert asked() == [], "somebody waited long enough for another checkpoint"
     other.delete()
@@ -222,7 +221,7 @@ def test_a_claim_that_fails_harms_nobody(
     monkeypatch.setattr(company, "POLL_SECONDS", 0.0)
     claims: list[int] = []
 
-    def breaks(*rest: object) -> None:
+    def breaks(*rest: object, **named: object) -> None:
         claims.append(1)
         raise RuntimeError("a fault of ours")
 

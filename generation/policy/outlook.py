@@ -1,0 +1,103 @@
+"""Plays the queue forward with the very policy that will be used: in which order, and when, everybody is served."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+from generation.policy.choice import Chooser, DeviceNow, Rules
+from generation.policy.line import Line, Waiting
+from generation.policy.turns import Turns
+
+EXACT = 100
+"""So many are played one by one; those behind them are put in order by their accounts, which costs much less."""
+
+LoadOn = Callable[[Hashable, str], float]
+"""Seconds that loading a checkpoint takes on a device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """When a request is served, in seconds from now, if all goes as foretold and nobody else comes."""
+
+    id: Hashable
+    place: int
+    starts: float
+    loads: float
+
+
+@dataclass(slots=True)
+class Outlook:
+    """Of everybody in `line`. Consumes `line` and `turns`."""
+
+    line: Line
+    turns: Turns
+    devices: Sequence[DeviceNow]
+    load: LoadOn
+    rules: Rules
+
+    def play(self) -> dict[Hashable, Served]:
+        """By request. Who can be drawn on no device is left out."""
+        found: dict[Hashable, Served] = {}
+        clocks = {device.name: device for device in self.devices}
+        for _ in range(EXACT):
+            served = self._next(clocks)
+            if served is None:
+                break
+            found[served.id] = replace(served, place=len(found) + 1)
+        self._rest(clocks, found)
+        return found
+
+    def _next(self, clocks: dict[Hashable, DeviceNow]) -> Served | None:
+        for device in sorted(clocks.values(), key=lambda one: one.free_in):
+            choice = self._chooser(device, clocks).choose()
+            if choice is not None:
+                break
+        else:
+            return None
+        one = choice.waiting
+        self.line.remove(one)
+        self.turns.charge(one.owner, choice.charge)
+        resident = frozenset([one.checkpoint]) if choice.loads else device.resident
+        drawn = one.seconds if choice.loads else device.drawn + one.seconds
+        free_in = device.free_in + choice.charge
+        clocks[device.name] = replace(device, resident=resident, drawn=drawn, free_in=free_in)
+        return Served(one.id, 0, device.free_in, choice.loads)
+
+    def _chooser(self, device: DeviceNow, clocks: Mapping[Hashable, DeviceNow]) -> Chooser:
+        others = [
+            replace(other, free_in=other.free_in - device.free_in)
+            for other in clocks.values()
+            if other.name != device.name
+        ]
+        return Chooser(
+            self.line, self.turns, device, lambda name: self.load(device.name, name), self.rules, others=others
+        )
+
+    def _rest(self, clocks: dict[Hashable, DeviceNow], found: dict[Hashable, Served]) -> None:
+        """The order of the rounds, without swaps, shared among all devices."""
+        if not clocks:
+            return
+        free = sum(device.free_in for device in clocks.values()) / len(clocks)
+        for one in in_rounds(self.line, self.turns):
+            if any(device.has(one.checkpoint) for device in clocks.values()):
+                found[one.id] = Served(one.id, len(found) + 1, free, 0.0)
+                free += one.seconds / len(clocks)
+
+
+def in_rounds(line: Line, turns: Turns) -> list[Waiting]:
+    """Everybody by lane and account, each request counted on top of the owner's earlier ones."""
+    accounts = Turns(dict(turns.accounts), turns.level)
+    result: list[Waiting] = []
+    for lane in line.lanes:
+        keys = list[tuple[float, float, Any, Waiting]]()
+        for one in sorted(lane, key=lambda one: one.own_order):
+            keys.append((accounts.account(one.owner), one.asked_at, one.id, one))
+            accounts.charge(one.owner, one.seconds)
+        result += [one for *_, one in sorted(keys, key=lambda key: key[:3])]
+    return result
+
+
+def copied(line: Line, turns: Turns) -> tuple[Line, Turns]:
+    """To play with, while the original goes on."""
+    return Line.of(line), deepcopy(turns)

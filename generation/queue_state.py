@@ -1,0 +1,126 @@
+"""The queue as the policy sees it, read from rows: who waits, whose turn it is, what the devices do.
+
+A fixed number of queries, however many wait.
+"""
+
+import uuid
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Max
+
+from generation.models import Device, GenerationRequest, Turn
+from generation.paces import Known, loads_read
+from generation.policy.choice import DeviceNow
+from generation.policy.line import Line, Waiting
+from generation.policy.turns import Turns
+
+UNKNOWN_SECONDS = 10.0
+ALIVE = timedelta(seconds=60)  # since its last heartbeat: longer, and nobody waits for that device
+LEAST_LEFT = 1.0  # seconds that a drawing still takes when it took longer than foretold
+
+
+@dataclass(slots=True)
+class Queue:
+    """Line and turns are for the policy to consume."""
+
+    line: Line
+    turns: Turns
+
+
+def queue_read() -> Queue:
+    """All who can be served: owners who are active, checkpoints that are enabled. Two queries."""
+    rows = (
+        GenerationRequest.objects.queued()
+        .filter(owner__is_active=True, checkpoint__enabled=True)
+        .order_by()
+        .values_list(
+            "id",
+            "owner_id",
+            "checkpoint__name",
+            "predicted_seconds",
+            "created_at",
+            "sort_at",
+            "lane",
+            "promoted_at",
+            "params__count",
+            "attempt",
+            "capability",
+            "owner__turn__account",
+        )
+    )
+    line, accounts = Line(), dict[Hashable, float]()
+    for *values, account in rows:
+        one = _waiting(*values)
+        line.add(one)
+        accounts[one.owner] = account or 0.0
+    level = Turn.objects.aggregate(level=Max("level"))["level"] or 0.0
+    return Queue(line, Turns(accounts, level))
+
+
+def _waiting(
+    pk: uuid.UUID,
+    owner: uuid.UUID,
+    checkpoint: str,
+    seconds: float,
+    created_at: datetime,
+    sort_at: datetime,
+    lane: str,
+    promoted_at: datetime | None,
+    count: int | None,
+    attempt: int,
+    capability: str,
+) -> Waiting:
+    pictures = count or 1
+    return Waiting(
+        pk,
+        owner,
+        checkpoint,
+        seconds or UNKNOWN_SECONDS * pictures,
+        created_at.timestamp(),
+        sort_at.timestamp(),
+        overnight=lane == GenerationRequest.Lane.OVERNIGHT,
+        promoted_at=promoted_at.timestamp() if promoted_at else None,
+        pictures=pictures,
+        alone=bool(attempt) or capability == "describe",
+    )
+
+
+@dataclass(slots=True)
+class Loads:
+    """Seconds of loading, by device and checkpoint's name; read when first asked. One query."""
+
+    _known: dict[str, Known] | None = None
+
+    def __call__(self, device: Hashable, checkpoint: str) -> float:
+        if self._known is None:
+            self._known = loads_read()
+        found = self._known.get(checkpoint)
+        return found.loading(device if isinstance(device, uuid.UUID) else None).p50 if found else 0.0
+
+
+def devices_now(devices: Iterable[Device], now: datetime) -> list[DeviceNow]:
+    """Those of these that can be expected to serve somebody: alive and not paused. At most one query."""
+    rows = [device for device in devices if not device.paused and _is_alive(device, now)]
+    left = _left(now) if rows else {}
+    return [DeviceNow(device.pk, resident_of(device), free_in=left.get(device.pk, 0.0), drawn=0.0) for device in rows]
+
+
+def resident_of(device: Device) -> frozenset[str]:
+    """Names of the checkpoints that it told to have loaded."""
+    return frozenset(entry["name"] for entry in device.resident)
+
+
+def _is_alive(device: Device, now: datetime) -> bool:
+    return device.heartbeat_at is not None and now - device.heartbeat_at < ALIVE
+
+
+def _left(now: datetime) -> dict[uuid.UUID, float]:
+    """Seconds of drawing that are left on each device, of what is drawn there now."""
+    rows = GenerationRequest.objects.filter(state__in=GenerationRequest.LEASED, device__isnull=False)
+    left: dict[uuid.UUID, float] = {}
+    for device, seconds, started in rows.values_list("device_id", "predicted_seconds", "started_at"):
+        gone = (now - started).total_seconds() if started else 0.0
+        left[device] = left.get(device, 0.0) + max(seconds - gone, LEAST_LEFT)
+    return left
