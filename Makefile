@@ -17,6 +17,7 @@ run: .venv/installed ## install what is needed and start the portal
 
 test: .venv/installed-test ## install what the tests need and run them
 	@$(PY) -m tests.browser --prepare
+	@$(PY) -m tests.servers --prepare
 	@$(PY) -m pytest $(ARGS)
 
 lint: .venv/installed-lint ## style, types, contracts, system checks

@@ -44,6 +44,11 @@ class HouseSentinel(Sentinel):  # type: ignore[misc]
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         super().start()
 
+    def spawn_cluster(self) -> None:
+        """Everybody is forked from here, once."""
+        _close_connections()
+        super().spawn_cluster()
+
     def spawn_process(self, target: Callable[..., None], *args: Any) -> Any:
         """As django-q2 does, but the child dies with this process."""
         is_worker = target == worker
@@ -87,7 +92,7 @@ class HouseCluster:
         """Until asked to stop (0) or until somebody dies (70)."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
-        connections.close_all()  # a connection must not cross a fork
+        _close_connections()
         self._sentinel.start()
         while self._sentinel.is_alive():
             self._sentinel.join(POLL_SECONDS)
@@ -102,6 +107,14 @@ class HouseCluster:
     def _ask_to_stop(self, number: int, frame: object) -> None:
         if self._stop_at is None:
             self._stop_at = time.monotonic() + STOP_SECONDS
+
+
+def _close_connections() -> None:
+    """Neither a connection nor a pool of them may cross a fork: the threads that keep a pool do not."""
+    connections.close_all()
+    for connection in connections.all(initialized_only=True):
+        if close_pool := getattr(connection, "close_pool", None):
+            close_pool()
 
 
 def _guard(parent: int, stop_event: Any, start_event: Any, key: uuid.UUID, on_stop: Callback) -> None:

@@ -15,6 +15,7 @@ from generation.paces import Known, loads_read
 from generation.policy.choice import DeviceNow
 from generation.policy.line import Line, Waiting
 from generation.policy.turns import Turns
+from generation.presence import Usable
 
 UNKNOWN_SECONDS = 10.0
 ALIVE = timedelta(seconds=60)  # since its last heartbeat: longer, and nobody waits for that device
@@ -100,11 +101,20 @@ class Loads:
         return found.loading(device if isinstance(device, uuid.UUID) else None).p50 if found else 0.0
 
 
-def devices_now(devices: Iterable[Device], now: datetime) -> list[DeviceNow]:
+def devices_now(devices: Iterable[Device], now: datetime, usable: Usable) -> list[DeviceNow]:
     """Those of these that can be expected to serve somebody: alive and not paused. At most one query."""
     rows = [device for device in devices if not device.paused and _is_alive(device, now)]
     left = _left(now) if rows else {}
-    return [DeviceNow(device.pk, resident_of(device), free_in=left.get(device.pk, 0.0), drawn=0.0) for device in rows]
+    return [
+        DeviceNow(
+            device.pk,
+            resident_of(device),
+            usable.get(device.pk),
+            free_in=left.get(device.pk, 0.0),
+            drawn=0.0,
+        )
+        for device in rows
+    ]
 
 
 def resident_of(device: Device) -> frozenset[str]:

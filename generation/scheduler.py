@@ -20,6 +20,7 @@ from generation.policy.choice import Choice, Chooser, DeviceNow, Rules
 from generation.policy.line import Waiting
 from generation.policy.outlook import Outlook, Served
 from generation.policy.turns import Turns
+from generation.presence import usable_on
 from generation.queue_state import Loads, Queue, devices_now, queue_read, resident_of
 
 RACES = 20
@@ -57,11 +58,12 @@ def _claim_best(device: Device, resident: Iterable[str], fits: Callable[[Waiting
         if any(one.pk == device.pk and one.paused for one in devices):
             return None
         queue = queue_read()
-        others = devices_now((one for one in devices if one.pk != device.pk), now)
+        usable = usable_on(devices)
+        others = devices_now((one for one in devices if one.pk != device.pk), now, usable)
         chooser = Chooser(
             queue.line,
             queue.turns,
-            DeviceNow(device.pk, loaded, drawn=_drawn.get(device.pk, 0.0)),
+            DeviceNow(device.pk, loaded, usable.get(device.pk), drawn=_drawn.get(device.pk, 0.0)),
             partial(loads, device.pk),
             rules(),
             others,
@@ -88,7 +90,7 @@ def outlook() -> dict[uuid.UUID, Served]:
     if not queue.line:
         return {}
     rows = list(Device.objects.all())
-    devices = devices_now(rows, now) or [DeviceNow(None, frozenset().union(*map(resident_of, rows)))]
+    devices = devices_now(rows, now, usable_on(rows)) or [DeviceNow(None, frozenset().union(*map(resident_of, rows)))]
     found = Outlook(queue.line, queue.turns, devices, Loads(), rules()).play()
     return {pk: served for pk, served in found.items() if isinstance(pk, uuid.UUID)}
 
@@ -126,8 +128,11 @@ def _claim(choice: Choice, turns: Turns, device: Device, now: datetime) -> Gener
 def _charge(request: GenerationRequest, seconds: float, level: float) -> None:
     """In the transaction of the claim. Added in the database: another device may charge the same person now."""
     account = Greatest(F("account"), Value(level)) + seconds
-    if not Turn.objects.filter(owner=request.owner).update(account=account, level=level):
-        Turn.objects.create(owner=request.owner, account=level + seconds, level=level)
+    turn = Turn.objects.filter(owner=request.owner)
+    if not turn.update(account=account, level=level):
+        # Ignored when another device was quicker.
+        Turn.objects.bulk_create([Turn(owner=request.owner, account=level, level=level)], ignore_conflicts=True)
+        turn.update(account=account, level=level)
 
 
 def _remember(choice: Choice, queue: Queue, device: Device, now: datetime) -> None:

@@ -25,7 +25,7 @@ def drain() -> int:
             break
         drawn += 1
         if time.monotonic() > end:
-            ring()
+            ring(device=worker.device)
             break
     return drawn
 

@@ -1,6 +1,10 @@
 """Device: what the engine room last told of itself, and what operators ask of it."""
 
+from datetime import datetime, timedelta
+
+from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from accounts.models import User
 from core.models import UuidModel
@@ -10,11 +14,25 @@ def _limit(label: str, meaning: str) -> "models.PositiveIntegerField[int | None,
     return models.PositiveIntegerField(label, null=True, blank=True, help_text=meaning)
 
 
+class DeviceQuerySet(models.QuerySet["Device"]):
+    """Devices as those see them who give them work."""
+
+    def alive(self) -> "DeviceQuerySet":
+        """Whose worker's heartbeat is fresh."""
+        return self.filter(heartbeat_at__gte=timezone.now() - timedelta(seconds=settings.HEARTBEAT_SECONDS * 5))
+
+
 class Device(UuidModel):
-    """One GPU, Metal device or CPU. Written by the heartbeat of its worker every few seconds."""
+    """One GPU, Metal device or CPU, on any machine. Written by the heartbeat of its worker every few seconds."""
 
     name = models.SlugField(max_length=40, unique=True)
     kind = models.CharField(max_length=10, default="cpu")
+    host = models.CharField(max_length=120, blank=True, help_text="the machine of its worker")
+    version = models.CharField(max_length=80, blank=True, help_text="of Tessera, as its worker runs it")
+    key_mark = models.CharField(max_length=16, blank=True, help_text="tells whether it has the same secret key")
+    present = models.JSONField(
+        null=True, blank=True, help_text="{checkpoint: sha256, or empty while it is not known}; null: never told"
+    )
     paused = models.BooleanField(default=False, help_text="accepts no new request while set")
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     worker_pid = models.PositiveIntegerField(null=True, blank=True)
@@ -55,11 +73,35 @@ class Device(UuidModel):
     )
     COSTS = ("watts", "price_per_hour")
 
+    objects = DeviceQuerySet.as_manager()
+
     class Meta:
         ordering = ("name",)
 
     def __str__(self) -> str:
         return self.name
+
+    def is_alive(self) -> bool:
+        """Whether its worker's heartbeat is fresh."""
+        fresh = timezone.now() - timedelta(seconds=settings.HEARTBEAT_SECONDS * 5)
+        return self.heartbeat_at is not None and self.heartbeat_at >= fresh
+
+    def holds(self, checkpoint: str, sha256: str) -> bool:
+        """Whether the files of this checkpoint are there, and are the very same as far as that is known."""
+        if self.present is None:
+            return True
+        found = self.present.get(checkpoint)
+        return found is not None and (not found or not sha256 or found == sha256)
+
+    def busy_until(self) -> datetime | None:
+        """When what it draws now is done, as was predicted; None when it is idle."""
+        drawn = self.requests.filter(lease_token__isnull=False)
+        ends = [
+            started + timedelta(seconds=seconds)
+            for started, seconds in drawn.values_list("started_at", "predicted_seconds")
+            if started is not None
+        ]
+        return max(ends, default=None)
 
 
 class DeviceCommand(UuidModel):

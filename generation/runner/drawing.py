@@ -28,6 +28,7 @@ from generation.services.checkpoints import checkpoint_learn
 from generation.services.footprints import footprint_learn
 from generation.services.forecast import pace_learn
 from generation.services.images import Drawn, image_write
+from generation.services.local_files import spec_here
 from generation.services.transitions import (
     LeaseLostError,
     request_complete,
@@ -72,7 +73,7 @@ class Drawing:
         """What the room is asked. Raises SourceMissingError, InvalidParamsError."""
         self.pulse.begin(self.request)
         self.publisher.start()
-        return Ask(self.request.checkpoint.spec(), params_of(self.request), self._step)
+        return Ask(spec_here(self.request.checkpoint), params_of(self.request), self._step)
 
     def end(self, error: Exception | None, seconds: float = 0.0) -> None:
         """Save and complete; or settle what went wrong. Raises only what nobody can settle (DatabaseError).

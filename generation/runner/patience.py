@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
-from core.outage import is_busy, is_full
+from core.outage import is_away, is_busy, is_full
 
 logger = logging.getLogger(__name__)
 
@@ -28,5 +28,7 @@ def patiently(action: Callable[[], T], *, touch: Callable[[], None], seconds: fl
             if not (is_busy(error) or is_full(error)) or time.monotonic() > deadline:
                 raise
             logger.warning("The database cannot be written, trying again: %s", error)
+            if is_away(error) and not connection.in_atomic_block:
+                connection.close()
         time.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)

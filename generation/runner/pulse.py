@@ -24,6 +24,7 @@ from generation.services.transitions import lease_renew
 logger = logging.getLogger(__name__)
 
 HANGING_SECONDS = 300.0
+LOOK_SECONDS = 8.0
 EXIT_HANGING = 70
 
 
@@ -71,9 +72,16 @@ class Pulse:
 class Heartbeat(threading.Thread):
     """Beats every HEARTBEAT_SECONDS as long as the process lives."""
 
-    def __init__(self, device: Device, pulse: Pulse, status: Callable[[], RoomStatus | None]) -> None:
+    def __init__(
+        self,
+        device: Device,
+        pulse: Pulse,
+        status: Callable[[], RoomStatus | None],
+        look_around: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(name="heartbeat", daemon=True)
-        self._device, self._pulse, self._status = device, pulse, status
+        self._device, self._pulse, self._status, self._look_around = device, pulse, status, look_around
+        self._looked = time.monotonic()
 
     def run(self) -> None:
         """Beat for ever."""
@@ -91,6 +99,9 @@ class Heartbeat(threading.Thread):
         try:
             device_beat(device=self._device, worker_pid=os.getpid(), status=self._status(), drawing=self._pulse.drawing)
             self._pulse.renew()
+            if time.monotonic() - self._looked > LOOK_SECONDS:
+                self._looked = time.monotonic()
+                self._look_around()
         except DatabaseError as error:
             logger.warning("A heartbeat was lost: %s", error)
             connection.close()

@@ -19,6 +19,7 @@ from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import EncodedFragment
 from generation.models import Checkpoint, Image, ImageCodes
 from generation.runner.drawing import params_of
+from generation.services.local_files import spec_here
 
 RECORDED = ("steps", "guidance", "temperature", "strength")  # written out in a recipe, whatever the defaults are today
 
@@ -63,7 +64,7 @@ def _spec(image: Image) -> CheckpointSpec:
         raise CheckpointError(
             f"The checkpoint {image.checkpoint_name} is not here any more.", hint="Add it again under this name."
         )
-    spec = checkpoint.spec()
+    spec = spec_here(checkpoint)
     return replace(spec, precision=image.recipe.get("precision") or spec.precision)
 
 

@@ -5,7 +5,9 @@ import logging
 from core.outage import is_full
 from generation.engines.errors import CheckpointError, EngineError
 from generation.models import GenerationRequest
+from generation.presence import others_hold
 from generation.services.checkpoints import checkpoint_disable
+from generation.services.devices import device_refuses
 from generation.services.transitions import (
     LeaseLostError,
     request_end_lease,
@@ -44,6 +46,10 @@ def settle(
 def _settle_engine(request: GenerationRequest, error: EngineError) -> None:
     logger.warning("Request %s, attempt %d: %s %s", request.pk, request.attempt, error.code, error.message)
     if isinstance(error, CheckpointError):
+        if request.device is not None and others_hold(request.device, request.checkpoint):
+            device_refuses(device=request.device, checkpoint=request.checkpoint)
+            request_give_back(request=request)
+            return
         logger.error("Checkpoint %s cannot be used", request.checkpoint)
         checkpoint_disable(checkpoint=request.checkpoint, reason=error.message)
     if error.retryable:

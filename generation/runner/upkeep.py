@@ -11,6 +11,7 @@ from generation.engines.talk import Tick
 from generation.models import Checkpoint, Device, DeviceCommand
 from generation.runner.room_settings import settings_of
 from generation.services.devices import commands_take, device_recycled
+from generation.services.local_files import checkpoint_here, spec_here
 
 logger = logging.getLogger(__name__)
 
@@ -83,4 +84,4 @@ class Upkeep:
 
 
 def _kept() -> list[CheckpointSpec]:
-    return [one.spec() for one in Checkpoint.objects.filter(enabled=True, keep_warm=True)]
+    return [spec_here(one) for one in Checkpoint.objects.filter(enabled=True, keep_warm=True) if checkpoint_here(one)]

@@ -9,13 +9,15 @@ from generation.engines.client import RoomClient
 from generation.engines.errors import CanceledError, EngineError
 from generation.runner.company import Company
 from generation.runner.patience import patiently
+from generation.runner.presence import Presence, quietly
 from generation.runner.pulse import Heartbeat, Pulse
 from generation.runner.room_settings import settings_of
 from generation.runner.sitting import Sitting
 from generation.runner.upkeep import Upkeep
 from generation.services.announcements import places_announce, request_announce
-from generation.services.devices import device_beat, device_ensure
-from generation.services.leases import leases_reap
+from generation.services.bell import ring
+from generation.services.devices import device_beat, device_ensure, device_introduce
+from generation.services.leases import leases_reap, work_waits
 from generation.services.requests import requests_refuse
 
 logger = logging.getLogger(__name__)
@@ -31,9 +33,11 @@ class Worker:
         self.pulse = PULSE
         self.room = RoomClient(settings_of(self.device))
         self.upkeep = Upkeep(self.device, self.room)
+        self.presence = Presence(self.device)
         self._fresh = True
         self.pulse.touch()
-        Heartbeat(self.device, self.pulse, self.room.status).start()
+        device_introduce(device=self.device)
+        Heartbeat(self.device, self.pulse, self.room.status, self._look_around).start()
 
     @property
     def stopping(self) -> bool:
@@ -49,6 +53,7 @@ class Worker:
     def serve_one(self) -> bool:
         """Draw the next request and those that join it; false when nobody waits (or the device is paused)."""
         self.upkeep.between()
+        quietly(self.presence.refresh)
         self._reap()
         patiently(requests_refuse, touch=self.pulse.touch)
         request = patiently(lambda: scheduler.claim_next(self.device, self.resident), touch=self.pulse.touch)
@@ -58,6 +63,12 @@ class Worker:
         places_announce()
         Sitting(self.room, self.pulse, Company(self.device, request)).serve(request)
         return True
+
+    def _look_around(self) -> None:
+        """Beside the heartbeat, in its thread: what is here, and whether a bell was lost."""
+        self.presence.refresh()
+        if self.pulse.drawing is None and work_waits(self.device):
+            ring(device=self.device)
 
     def warm_up(self) -> None:
         """Open the room before somebody waits for it. One that cannot open is told to operators and tried again."""
@@ -78,7 +89,7 @@ class Worker:
             raise CanceledError("The worker stops.")
 
     def _reap(self) -> None:
-        # Only one cluster runs on a data folder, so what was leased before this process began belongs to a dead worker.
+        # Only one cluster serves a device, so what it leased before this process began belongs to a dead worker.
         dead = self.device if self._fresh else None
         patiently(lambda: leases_reap(dead=dead), touch=self.pulse.touch)
         self._fresh = False

@@ -3,23 +3,25 @@
 import logging
 from collections.abc import Mapping
 
+from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.services import audit_record
 from generation.engines.protocol import RoomStatus
-from generation.models import Device, DeviceCommand
+from generation.models import Checkpoint, Device, DeviceCommand
 from generation.services.bell import ring
+from generation.services.software import host_name, key_mark, software_version
 
 logger = logging.getLogger(__name__)
 
-NAME = "main"
+UNREADABLE = "unreadable"  # in the place of the sum of files that cannot be used
 
 
-def device_ensure(*, name: str = NAME) -> Device:
-    """The row of this machine's device."""
-    return Device.objects.get_or_create(name=name)[0]
+def device_ensure(*, name: str = "") -> Device:
+    """The row of the device that this cluster serves: TESSERA_DEVICE_NAME."""
+    return Device.objects.get_or_create(name=name or settings.DEVICE_NAME)[0]
 
 
 def device_beat(
@@ -41,9 +43,32 @@ def device_beat(
     Device.objects.filter(pk=device.pk).update(**values)
 
 
-def devices_silence() -> None:
-    """Forget what earlier workers told: a heartbeat of theirs must not pass for one of the worker that starts."""
-    Device.objects.update(
+def device_introduce(*, device: Device) -> None:
+    """A worker of it starts: where, with which version, with which secret key."""
+    Device.objects.filter(pk=device.pk).update(host=host_name(), version=software_version(), key_mark=key_mark())
+
+
+def device_present(*, device: Device, present: Mapping[str, str]) -> None:
+    """Which registered checkpoints lie on its machine, with the sum of their files where it is known."""
+    Device.objects.filter(pk=device.pk).update(present=dict(present))
+
+
+def device_refuses(*, device: Device, checkpoint: Checkpoint) -> None:
+    """It cannot load what others can: they draw with it from now on."""
+    present = Device.objects.values_list("present", flat=True).get(pk=device.pk) or {}
+    device_present(device=device, present={**present, checkpoint.name: UNREADABLE})
+    logger.warning("The checkpoint %s is left to other devices than %s", checkpoint.name, device.name)
+
+
+def device_elsewhere() -> Device | None:
+    """The row of this device's name, if a living worker on another machine serves it."""
+    found = Device.objects.alive().filter(name=settings.DEVICE_NAME).first()
+    return found if found is not None and found.host not in {"", host_name()} else None
+
+
+def device_silence() -> None:
+    """Forget what earlier workers of this device told: a beat of theirs must not pass for one of that which starts."""
+    Device.objects.filter(name=settings.DEVICE_NAME).update(
         heartbeat_at=None, worker_pid=None, room_pid=None, resident=[], memory_used=0, drawing=None
     )  # fmt: skip
 
@@ -66,7 +91,7 @@ def device_set_limits(*, device: Device, limits: Mapping[str, int | None], user:
     audit_record(
         actor=user, owner=None, verb="device.limits", target_kind="device", target_id=device.pk, detail=detail[:200]
     )
-    ring()
+    ring(device=device)
 
 
 def device_pause(*, device: Device, user: User) -> None:
@@ -77,14 +102,14 @@ def device_pause(*, device: Device, user: User) -> None:
 def device_resume(*, device: Device, user: User) -> None:
     """Take requests again."""
     _set_paused(device, user, paused=False)
-    ring()
+    ring(device=device)
 
 
 def command_request(*, device: Device, kind: str, user: User | None) -> DeviceCommand:
     """Ask the worker for something; it obeys between two requests."""
     command = DeviceCommand.objects.create(device=device, kind=DeviceCommand.Kind(kind), requested_by=user)
     audit_record(actor=user, owner=None, verb=f"device.{kind}", target_kind="device", target_id=device.pk)
-    ring()
+    ring(device=device)
     return command
 
 

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from generation.models import Device, GenerationRequest
+from generation.presence import usable_on
 from generation.services.transitions import LeaseLostError, request_end_lease
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,18 @@ def leases_reap(*, dead: Device | None = None) -> int:
     for request in GenerationRequest.objects.filter(over, state__in=GenerationRequest.LEASED):
         reaped += _reap(request, over)
     return reaped
+
+
+def work_waits(device: Device) -> bool:
+    """Whether this device, idle, has something to do: a request it can draw, or a lease that ran out."""
+    if GenerationRequest.objects.filter(lease_until__lt=timezone.now(), state__in=GenerationRequest.LEASED).exists():
+        return True
+    devices = list(Device.objects.all())
+    if any(one.pk == device.pk and one.paused for one in devices):
+        return False
+    waiting = GenerationRequest.objects.queued().filter(checkpoint__enabled=True)
+    names = usable_on(devices).get(device.pk)
+    return waiting.exists() if names is None else waiting.filter(checkpoint__name__in=names).exists()
 
 
 def _reap(request: GenerationRequest, over: Q) -> int:

@@ -11,6 +11,7 @@ from accounts.models import User
 from accounts.services import audit_record
 from core.errors import TesseraError
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
+from generation.presence import held_by_nobody
 from generation.services.announcements import places_announce, request_announce
 from generation.services.bell import ring
 from generation.services.forecast import predicted_seconds
@@ -72,7 +73,7 @@ def request_submit(
     )
     usage_reserve(request=request)
     request_announce(request.pk)
-    ring()
+    ring(checkpoint=wish.checkpoint)
     return request
 
 
@@ -146,7 +147,10 @@ def _record(request: GenerationRequest, operator: User, verb: str, detail: str =
 
 def requests_refuse() -> int:
     """Fail what waits and can never be drawn: the owner left, or the checkpoint is switched off. Returns how many."""
-    hopeless = GenerationRequest.objects.queued().filter(Q(owner__is_active=False) | Q(checkpoint__enabled=False))
+    nowhere = held_by_nobody()
+    hopeless = GenerationRequest.objects.queued().filter(
+        Q(owner__is_active=False) | Q(checkpoint__enabled=False) | Q(checkpoint__name__in=nowhere)
+    )
     refused = 0
     for request in hopeless.select_related("owner", "checkpoint"):
         refused += _refuse(request)
@@ -157,6 +161,9 @@ def requests_refuse() -> int:
 def _refuse(request: GenerationRequest) -> int:
     if not request.owner.is_active:
         code, message, hint = "owner_inactive", "The account of the owner was deactivated.", ""
+    elif request.checkpoint.enabled:
+        code, hint = "checkpoint_nowhere", "Try again with another checkpoint, or ask an operator."
+        message = f"No device here has the files of the checkpoint “{request.checkpoint}”."
     else:
         why = request.checkpoint.disabled_reason or "An operator did this."
         code, hint = "checkpoint_disabled", "Try again with another checkpoint."

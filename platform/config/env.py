@@ -15,6 +15,7 @@ FALSE = frozenset({"0", "false", "no", "off"})
 PRICE = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 NUMBER = re.compile(r"-?[0-9]{1,18}")
 HOST_NAME = re.compile(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 ORIGIN = re.compile(r"https?://[^\s/?#]+")
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 these are never names of this machine
@@ -68,6 +69,14 @@ def env_choice(name: str, default: str, choices: Sequence[str]) -> str:
     value = env_str(name, default)
     if value not in choices:
         raise ImproperlyConfigured(f"{name} is {value!r}; use one of {', '.join(choices)}.")
+    return value
+
+
+def env_slug(name: str, default: str) -> str:
+    """A short name: small letters, digits, dashes."""
+    value = env_str(name, default)
+    if not SLUG.fullmatch(value):
+        raise ImproperlyConfigured(f"{name} is {value!r}; use small letters, digits and dashes, 40 at most.")
     return value
 
 
@@ -135,6 +144,11 @@ def env_time_zone(name: str, default: str) -> str:
 def env_list(name: str) -> list[str]:
     """Values separated by commas."""
     return [part.strip() for part in env_str(name).split(",") if part.strip()]
+
+
+def env_paths(name: str) -> list[Path]:
+    """Folders separated by commas; they may come later."""
+    return [Path(part).expanduser().absolute() for part in env_list(name)]
 
 
 def env_hosts(name: str, listen: str) -> list[str]:

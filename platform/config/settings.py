@@ -1,11 +1,11 @@
 """One settings file, read from the environment (the table is in docs/operations.md). Wiring only, no logic."""
 
-import os
 from pathlib import Path
 
 from csp.constants import NONCE, NONE, SELF
 from django.templatetags.static import static
 
+from config.backends import caches, channel_layers, databases, redis_url
 from config.env import (
     env_bool,
     env_choice,
@@ -15,11 +15,14 @@ from config.env import (
     env_hosts,
     env_int,
     env_origins,
+    env_paths,
+    env_slug,
     env_str,
     env_time_zone,
 )
 from config.logs import calm_down, is_no_probe
 from config.secret import secret_key
+from core.doorbells import queue_of
 from generation.engines.params import PROMPT_LIMIT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +41,12 @@ ADMIN_EMAIL = env_str("TESSERA_ADMIN_EMAIL", "admin@tessera.local")
 ADMIN_PASSWORD = env_str("TESSERA_ADMIN_PASSWORD")
 
 # The engine room and the queue
+# Of the device that a cluster started with these settings serves; one cluster for each, on any machine.
+DEVICE_NAME = env_slug("TESSERA_DEVICE_NAME", "main")
 DEVICE = env_choice("TESSERA_DEVICE", "auto", ["auto", "cpu", "cuda", "mps"])
+# Where else checkpoints of the same names lie on this machine; how long a silent device is waited for.
+CHECKPOINTS = env_paths("TESSERA_CHECKPOINTS")
+GONE_MINUTES = env_int("TESSERA_GONE_MINUTES", 60, least=1, most=100_000)
 THREADS = env_int("TESSERA_THREADS", 0, least=0, most=512)
 LEASE_SECONDS = env_int("TESSERA_LEASE_SECONDS", 45, least=5, most=3600)
 STALL_SECONDS = env_int("TESSERA_STALL_SECONDS", 120, least=5, most=3600)
@@ -132,33 +140,22 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA / "tessera.sqlite3",
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        },
-        "TEST": {"NAME": os.environ.get("TESSERA_TEST_DATABASE") or None},
-    },
-}
+# Whether other machines may share the work.
+SHARED = bool(env_str("TESSERA_DATABASE_URL"))
+DATABASES = databases(DATA, env_str("TESSERA_DATABASE_URL"), env_int("TESSERA_DATABASE_POOL", 16, least=2, most=500))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# A local layer over a Unix socket: one web process, any number of senders.
-CHANNEL_LAYERS = {
-    "default": {
-        "BACKEND": "core.layer.LocalChannelLayer",
-        "CONFIG": {"folder": str(DATA / "run")},
-    },
-}
+REDIS = redis_url(env_str("TESSERA_REDIS_URL"))
+CHANNEL_LAYERS = channel_layers(DATA, REDIS)
+CACHES = caches(REDIS)
 
 # A q2 task is only a doorbell, so one worker, no retries, no recycling; see docs/decisions.
 Q_CLUSTER = {
     "name": "tessera",
+    "cluster_name": queue_of(DEVICE_NAME),
     "orm": "default",
-    "broker_class": "generation.services.bell.PatientBroker",
+    "redis": REDIS,
+    "broker_class": "generation.brokers.redis.RedisBells" if REDIS else "generation.brokers.rows.DatabaseBells",
     "workers": 1,
     "recycle": 0,
     "queue_limit": 1,

@@ -1,4 +1,4 @@
-"""Two questions about an error that is nobody's mistake: is the disk full, is the database busy. Shows nothing."""
+"""Questions about an error that is nobody's mistake: is the disk full, is the database busy. Shows nothing."""
 
 import errno
 
@@ -8,6 +8,26 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FULL_WORDS = ("is full", "no space left")
 # The last two are what SQLite says when the files beside the database cannot grow or be opened.
 BUSY_WORDS = ("locked", "busy", "deadlock", "could not serialize", "disk i/o error", "unable to open database")
+# What PostgreSQL and its driver say when the server is away, comes back, or has no connection to give.
+AWAY_WORDS = (
+    "connection failed",
+    "connection refused",
+    "could not connect",
+    "could not receive data",
+    "connection is closed",
+    "connection is lost",
+    "connection is bad",
+    "closed the connection",
+    "terminating connection",
+    "is starting up",
+    "is shutting down",
+    "recovery mode",
+    "too many clients",
+    "remaining connection slots",
+    "couldn't get a connection",
+    "consuming input failed",
+    "timeout expired",
+)
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -17,7 +37,12 @@ def is_full(error: BaseException | None) -> bool:
 
 def is_busy(error: BaseException | None) -> bool:
     """The database does not answer now and may in a moment. A column that is missing will be missing then too."""
-    return _speaks(error, BUSY_WORDS)
+    return _speaks(error, BUSY_WORDS) or is_away(error)
+
+
+def is_away(error: BaseException | None) -> bool:
+    """The server of the database is not there, or has hung up: only a fresh connection can help."""
+    return _speaks(error, AWAY_WORDS)
 
 
 def _speaks(error: BaseException | None, words: tuple[str, ...]) -> bool:

@@ -19,7 +19,8 @@ def push(user_id: uuid.UUID, message: dict[str, Any]) -> None:
     """Send to every socket of `user_id`. Never raises."""
     layer = get_channel_layer()
     try:
-        async_to_sync(layer.group_send)(user_group(user_id), message)
+        send = getattr(layer, "group_send_soon", None) or async_to_sync(layer.group_send)
+        send(user_group(user_id), message)
     except Exception:  # noqa: BLE001 the layer may be any backend, and none may fail a render
         logger.warning("An event to %s was lost", user_id, exc_info=True)
 

@@ -14,7 +14,7 @@ from accounts.models import AuditEvent, User
 from generation.engines.ledger import Holding, Ledger
 from generation.engines.protocol import RoomStatus
 from generation.models import Checkpoint, Device, DeviceCommand, Project
-from generation.services.devices import device_beat, device_ensure, device_recycled, devices_silence
+from generation.services.devices import device_beat, device_ensure, device_recycled, device_silence
 from tests.generation.queue import make_checkpoint, submit
 
 Login = Callable[[User], Client]
@@ -111,7 +111,7 @@ def test_without_a_room_nothing_is_held(olga: User, login: Login, device: Device
     assert "Big one" not in html
     Device.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
     assert "The worker is silent." in fragment(login(olga), device)
-    devices_silence()
+    device_silence()
     assert "No worker has told anything yet." in fragment(login(olga), device)
 
 

@@ -177,8 +177,8 @@ def test_a_bell_that_breaks_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_second_cluster_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "LOCK_SECONDS", 0.2)
-    one, two = cluster.only_cluster(tmp_path), cluster.only_cluster(tmp_path)
+    one, two = cluster.only_cluster(tmp_path, "main"), cluster.only_cluster(tmp_path, "main")
     with one, pytest.raises(CommandError, match="already runs"), two:
         pass
-    with cluster.only_cluster(tmp_path):
+    with cluster.only_cluster(tmp_path, "main"):
         pass

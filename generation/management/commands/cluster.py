@@ -14,13 +14,16 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from generation.cluster import HouseCluster
+from generation.models import Device
 from generation.runner import worker
 from generation.services import bell
-from generation.services.devices import devices_silence
+from generation.services.devices import device_elsewhere, device_silence
 
 logger = logging.getLogger(__name__)
 
 LOCK_SECONDS = 10.0
+# A worker elsewhere that died is silent after this.
+TAKE_OVER_SECONDS = settings.HEARTBEAT_SECONDS * 5 + 5.0
 
 
 class Command(BaseCommand):
@@ -31,7 +34,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Wait for the last processes of an earlier cluster, ring once, guard."""
-        with only_cluster(Path(settings.DATA)):
+        with only_cluster(Path(settings.DATA), settings.DEVICE_NAME):
+            only_here()
             prepare()
             code = HouseCluster(on_stop=worker.stop).run()
         sys.exit(code)
@@ -40,7 +44,7 @@ class Command(BaseCommand):
 def prepare() -> None:
     """What a new cluster begins with. None of it is worth a crash when the disk is full: the schedule rings anyway."""
     try:
-        devices_silence()
+        device_silence()
         bell.bells_clear()
         bell.schedules_ensure()
     except DatabaseError as error:
@@ -48,18 +52,39 @@ def prepare() -> None:
     bell.ring()
 
 
+def only_here() -> None:
+    """Two machines must not serve one device: each would take the other's work for its own."""
+    end = time.monotonic() + TAKE_OVER_SECONDS
+    while (other := _elsewhere()) is not None:
+        if time.monotonic() > end:
+            raise CommandError(
+                f"The device {other.name} is served by {other.host}. Set another TESSERA_DEVICE_NAME on this machine."
+            )
+        time.sleep(1)
+
+
+def _elsewhere() -> Device | None:
+    try:
+        return device_elsewhere()
+    except DatabaseError as error:
+        logger.error("The database cannot be asked who serves this device: %s", error)
+        return None
+
+
 @contextmanager
-def only_cluster(data: Path) -> Iterator[None]:
-    """Hold the lock of the data folder. Every child inherits it, so it is free only when the last one is gone."""
+def only_cluster(data: Path, device: str) -> Iterator[None]:
+    """Hold this device's lock in the data folder. Every child inherits it, so it is free when the last one is gone."""
     data.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + LOCK_SECONDS
-    with (data / "cluster.lock").open("w") as lock:
+    with (data / f"cluster-{device}.lock").open("w") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
                 if time.monotonic() > end:
-                    raise CommandError(f"A cluster already runs on {data}. Stop it, or set TESSERA_DATA.") from error
+                    raise CommandError(
+                        f"A cluster of the device {device} already runs on {data}. Stop it, or set TESSERA_DEVICE_NAME."
+                    ) from error
             time.sleep(0.1)
         yield

@@ -18,15 +18,16 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError
 from django.db.transaction import TransactionManagementError
 
 from core.errors import TesseraError
 from core.outage import is_busy, is_full
 from core.supervisor import Child, Supervisor
 from generation.checks import signing
+from generation.management.migrating import alone, migrate
 from generation.management.welcome import show_welcome
-from generation.services.devices import devices_silence
+from generation.services.devices import device_silence
 from generation.services.installation import Administrator, administrator_ensure, welcome_submit
 
 START_SECONDS = 120
@@ -55,6 +56,7 @@ class Command(BaseCommand):
             # Ctrl-C ends the preparation at once, also while SQLite waits for a lock; nothing is half done after it.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             administrator = self.prepare()
+            device_silence()  # before the web answers: an old heartbeat must not make it ready
             supervisor = Supervisor(children=[web(), cluster()])
             try:
                 supervisor.start()
@@ -72,13 +74,10 @@ class Command(BaseCommand):
     def prepare(self) -> Administrator | None:
         """Database, administrator, starters. Changes nothing the second time."""
         try:
-            # All or nothing: Django alone notes some migrations after their commit, and would find their tables there
-            # the next time when a kill or a full disk comes between. SQLite cannot switch its checks off within.
-            with connection.constraint_checks_disabled(), transaction.atomic():
-                call_command("migrate", verbosity=0)
-            call_command("register_starters", verbosity=0)
-            devices_silence()  # before the web answers: an old heartbeat must not make it ready
-            return administrator_ensure(tell=self.tell)
+            with alone():
+                migrate()
+                call_command("register_starters", verbosity=0)
+                return administrator_ensure(tell=self.tell)
         except DatabaseError as error:
             raise CommandError(database_trouble(error)) from error
         except TesseraError as error:
@@ -180,9 +179,9 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONUNBUFFERED": "1"}
 
 
-def web() -> Child:
+def web(port: int | None = None) -> Child:
     """Daphne: pages, media, sockets."""
-    where = ["-b", settings.HOST, "-p", str(settings.PORT)]
+    where = ["-b", settings.HOST, "-p", str(port or settings.PORT)]
     daphne = [sys.executable, "-m", "core.bounded_daphne"]
     command = [*daphne, *where, "-v", "0", "--no-server-name", "config.asgi:application"]
     return Child("web", command, child_environment())

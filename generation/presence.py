@@ -1,0 +1,58 @@
+"""Which devices have the files of which checkpoints, as they told. Reads only.
+
+On one machine this decides nothing: what is missing there fails with its own reason, as it always did.
+"""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from generation.models import Checkpoint, Device
+
+Usable = dict[uuid.UUID, frozenset[str] | None]
+
+
+def usable_on(devices: Iterable[Device]) -> Usable:
+    """Names of the checkpoints that each of these can draw with; None is all. At most one query.
+
+    A device that is alone, or has not told, may try all.
+    """
+    told = [one for one in devices if one.present is not None and _is_known(one, timezone.now())]
+    if len(told) < 2:
+        return {}
+    enabled = _enabled()
+    return {one.pk: frozenset(name for name, sha256 in enabled if one.holds(name, sha256)) for one in told}
+
+
+def others_hold(device: Device, checkpoint: Checkpoint) -> bool:
+    """Whether another device told that it has the very same files."""
+    others = [one for one in _known() if one.pk != device.pk and one.present is not None]
+    return any(one.holds(checkpoint.name, checkpoint.sha256) for one in others)
+
+
+def held_by_nobody() -> list[str]:
+    """Names of checkpoints that none of several devices has, though all have told."""
+    known = _known()
+    usable = usable_on(known)
+    if len(known) < 2 or len(usable) < len(known):
+        return []
+    found = frozenset[str]().union(*(names or () for names in usable.values()))
+    return [name for name, _ in _enabled() if name not in found]
+
+
+def _known() -> list[Device]:
+    now = timezone.now()
+    return [one for one in Device.objects.all() if _is_known(one, now)]
+
+
+def _is_known(device: Device, now: datetime) -> bool:
+    """Alive, or may come back: one silent for GONE_MINUTES is not waited for."""
+    gone = timedelta(minutes=settings.GONE_MINUTES)
+    return device.heartbeat_at is not None and now - device.heartbeat_at < gone
+
+
+def _enabled() -> list[tuple[str, str]]:
+    return list(Checkpoint.objects.filter(enabled=True).values_list("name", "sha256"))

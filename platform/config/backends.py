@@ -1,0 +1,104 @@
+"""What the portal stands on, by settings: SQLite and a local socket on one machine, PostgreSQL and Redis on several.
+
+Pure wiring: what is not set stays as it is on one machine, and what is set needs its libraries (`pip install
+".[cluster]"`). A URL may hold a password, so no message repeats one.
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+INSTALL = 'Install what it needs: .venv/bin/python -m pip install ".[cluster]"'
+POOL_WAIT_SECONDS = 10
+CONNECT_SECONDS = 5
+# Messages per web process that wait in Redis: all sockets of a process share it, and over it the newest are dropped.
+CAPACITY = 2000
+EXPIRY_SECONDS = 30
+# Longer than daphne keeps any socket, so that none silently leaves its group.
+GROUP_SECONDS = 2 * 24 * 3600
+REDIS_CONNECT_SECONDS = 3
+
+
+def databases(data: Path, url: str, pool: int) -> dict[str, Any]:
+    """PostgreSQL where `url` names one, with at most `pool` connections a process; else SQLite in the data folder."""
+    return {"default": _postgres(url, pool) if url else _sqlite(data)}
+
+
+def channel_layers(data: Path, redis: str) -> dict[str, Any]:
+    """Redis for several web processes; else a local layer over a Unix socket: one web process, many senders."""
+    if not redis:
+        return {"default": {"BACKEND": "core.layer.LocalChannelLayer", "CONFIG": {"folder": str(data / "run")}}}
+    config = {
+        "hosts": [{"address": redis, "socket_connect_timeout": REDIS_CONNECT_SECONDS}],
+        "capacity": CAPACITY,
+        "expiry": EXPIRY_SECONDS,
+        "group_expiry": GROUP_SECONDS,
+    }
+    return {"default": {"BACKEND": "core.redis_layer.PatientRedisLayer", "CONFIG": config}}
+
+
+def caches(redis: str) -> dict[str, Any]:
+    """Shared by all machines where there is Redis, e.g. so that login attempts are counted once."""
+    if not redis:
+        return {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    options = {"socket_connect_timeout": REDIS_CONNECT_SECONDS, "socket_timeout": 2 * REDIS_CONNECT_SECONDS}
+    backend = "django.core.cache.backends.redis.RedisCache"
+    return {"default": {"BACKEND": backend, "LOCATION": redis, "KEY_PREFIX": "tessera", "OPTIONS": options}}
+
+
+def redis_url(value: str) -> str:
+    """TESSERA_REDIS_URL, checked."""
+    if not value:
+        return ""
+    if urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+        raise ImproperlyConfigured("TESSERA_REDIS_URL is no address of a Redis; use redis://host:6379/0.")
+    _require("channels_redis", "TESSERA_REDIS_URL")
+    return value
+
+
+def _sqlite(data: Path) -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": data / "tessera.sqlite3",
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+        "TEST": {"NAME": os.environ.get("TESSERA_TEST_DATABASE") or None},
+    }
+
+
+def _postgres(url: str, pool: int) -> dict[str, Any]:
+    """A pool and no persistent connections: under ASGI each request has a thread of its own, which would keep one."""
+    for module in ("dj_database_url", "psycopg", "psycopg_pool"):
+        _require(module, "TESSERA_DATABASE_URL")
+    import dj_database_url
+
+    if urlsplit(url).scheme not in {"postgres", "postgresql"}:
+        raise ImproperlyConfigured(
+            "TESSERA_DATABASE_URL is no address of a PostgreSQL; use postgresql://user:password@host:5432/tessera, "
+            "or leave it out for SQLite."
+        )
+    try:
+        found = dict(dj_database_url.parse(url, conn_max_age=0, conn_health_checks=True))
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            "TESSERA_DATABASE_URL cannot be read; write special characters of the password as %XX."
+        ) from error
+    found["OPTIONS"] = {
+        "application_name": "tessera",
+        "connect_timeout": CONNECT_SECONDS,
+        **found.get("OPTIONS", {}),
+        "pool": {"min_size": 0, "max_size": pool, "timeout": POOL_WAIT_SECONDS},
+    }
+    return found
+
+
+def _require(module: str, setting: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise ImproperlyConfigured(f"{setting} is set, but {module} is not installed. {INSTALL}")
