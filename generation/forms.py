@@ -39,6 +39,8 @@ FIELD_OF_CODE = {
     "checkpoint_unknown": "checkpoint",
     "checkpoint_disabled": "checkpoint",
     "project_forbidden": "project",
+    "checkpoint_not_allowed": "checkpoint",
+    "quota_spent": "lane",
     "capability_missing": "source_file",
     "source_missing": "source_file",
     "scheduler_unknown": "scheduler",
@@ -133,6 +135,11 @@ class StudioForm(forms.Form):
         choices=[("", "The checkpoint's own"), *TITLES.items()],
         error_messages={"invalid_choice": "There is no such scheduler. Choose one from the list."},
     )
+    lane = forms.ChoiceField(
+        required=False,
+        choices=[("now", "Now"), ("overnight", "Overnight")],
+        error_messages={"invalid_choice": "Choose now or overnight."},
+    )
     source_image = forms.UUIDField(required=False, widget=forms.HiddenInput, error_messages={"invalid": GONE})
     source_upload = forms.UUIDField(required=False, widget=forms.HiddenInput, error_messages={"invalid": GONE})
     source_file = forms.FileField(required=False, allow_empty_file=True)
@@ -196,6 +203,7 @@ class StudioForm(forms.Form):
                 params=self.params(),
                 source_image=None if upload else values["source_image"],
                 source_upload=upload,
+                lane=values["lane"] or GenerationRequest.Lane.NOW,
             )
         except TesseraError as error:
             self.add_error(_field_of(error), str(error))

@@ -9,6 +9,7 @@ urlpatterns = [
     path("requests/new/", requests.create, name="request_create"),
     path("requests/<uuid:pk>/card/", requests.card, name="request_card"),
     path("requests/<uuid:pk>/cancel/", requests.cancel, name="request_cancel"),
+    path("requests/<uuid:pk>/front/", requests.front, name="request_front"),
     path("requests/<uuid:pk>/retry/", requests.retry, name="request_retry"),
     path("history/", history.history, name="history"),
     path("uploads/new/", uploads.create, name="upload_create"),

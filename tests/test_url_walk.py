@@ -57,7 +57,7 @@ OWN = {
     "account_reauthenticate",
 }
 # Private to alice.
-PRIVATE = {"request_card", "request_cancel", "request_retry", "upload_picture", "upload_describe"}
+PRIVATE = {"request_card", "request_cancel", "request_front", "request_retry", "upload_picture", "upload_describe"}
 # In alice's team project, where bob is a viewer: he may look ...
 SHARED_TO_SEE = {"project_gallery", "project_members", "image_detail", "image_download", "image_picture", "image_thumb"}
 # ... and ask about what he sees; the answer is his ...

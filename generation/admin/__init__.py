@@ -4,9 +4,9 @@ from allauth.account.models import EmailAddress
 from django.contrib import admin
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from generation.admin import checkpoints, devices, images, projects, requests
+from generation.admin import checkpoints, devices, images, projects, quotas, requests
 
-__all__ = ["checkpoints", "devices", "images", "projects", "requests"]
+__all__ = ["checkpoints", "devices", "images", "projects", "quotas", "requests"]
 
 # q2's pages can schedule any Python function, which no operator needs; addresses are changed with the person.
 for model in (Failure, OrmQ, Schedule, Success, EmailAddress):

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import Count, Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.timesince import timesince
@@ -13,9 +13,19 @@ from unfold.decorators import action, display
 from accounts.current import person
 from generation.admin.ledgers import LedgerMixin
 from generation.admin.rules import WatchedAdmin
-from generation.models import Device, DeviceCommand
-from generation.services.devices import command_request, device_pause, device_resume, device_set_limits
+from generation.models import Device, DeviceCommand, GenerationRequest
+from generation.services.devices import (
+    command_request,
+    device_drain,
+    device_pause,
+    device_resume,
+    device_set_costs,
+    device_set_limits,
+)
 from generation.services.limits import limit_of
+
+TAKING = {"takes": "success", "paused": "warning", "draining": "warning", "empty": "info"}
+SETTINGS = {"watts": "WATTS", "price_per_hour": "PRICE_PER_DEVICE_HOUR"}
 
 
 @admin.register(Device)
@@ -23,11 +33,19 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
     """Written by the worker's heartbeat; operators ask, the worker does. Only the limits are theirs to write."""
 
     saves = True
-    list_display = ("name", "kind", "alive", "paused", "resident_words", "memory", "drawing", "room_pid", "recycles")
-    actions = ("pause_selected", "resume_selected", "unload_selected", "restart_selected")
+    list_display = ("name", "kind", "alive", "taking", "resident_words", "memory", "drawing", "room_pid", "recycles")
+    actions = ("pause_selected", "drain_selected", "resume_selected", "unload_selected", "restart_selected")
     fieldsets = (
-        (None, {"fields": ("name", "kind", "heartbeat_words", "heartbeat_at", "paused")}),
+        (None, {"fields": ("name", "kind", "heartbeat_words", "heartbeat_at", "taking_words")}),
         ("Engine room", {"fields": ("room_pid", "worker_pid", "resident_words", "memory", "drawing", "last_error")}),
+        (
+            "Costs",
+            {
+                "fields": Device.COSTS,
+                "description": "For what is drawn from now on; empty leaves the setting. The price of a kWh is a "
+                "setting: TESSERA_PRICE_PER_KWH.",
+            },
+        ),
         (
             "Limits",
             {
@@ -42,21 +60,26 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
         css: ClassVar[dict[str, tuple[str, ...]]] = {"all": ("generation/ledger.css",)}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
-        """All but the limits."""
-        return [name for name in super().get_readonly_fields(request, obj) if name not in Device.LIMITS]
+        """All but the limits and the costs."""
+        return [name for name in super().get_readonly_fields(request, obj) if name not in Device.LIMITS + Device.COSTS]
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """An empty limit shows what it is by the setting."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name in Device.LIMITS:
             field.widget.attrs["placeholder"] = f"as set: {limit_of(None, db_field.name)}"
+        if db_field.name in SETTINGS:
+            field.widget.attrs["placeholder"] = f"as set: {getattr(settings, SETTINGS[db_field.name])}"
         return field
 
     def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
         """Through the service, and only what was changed."""
         changed = {name: form.cleaned_data[name] for name in form.changed_data if name in Device.LIMITS}
+        costs = {name: form.cleaned_data[name] for name in form.changed_data if name in Device.COSTS}
         if changed and isinstance(obj, Device):
             device_set_limits(device=obj, limits=changed, user=person(request))
+        if costs and isinstance(obj, Device):
+            device_set_costs(device=obj, costs=costs, user=person(request))
 
     @display(description="Heartbeat", label={"alive": "success", "silent": "danger", "never": ""})
     def alive(self, device: Device) -> tuple[str, str]:
@@ -67,6 +90,21 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
     def heartbeat_words(self, device: Device) -> str:
         """The page of one device shows no coloured labels."""
         return _alive(device)[1]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Device]:
+        """With the number of requests that it draws."""
+        drawn = Count("requests", filter=Q(requests__state__in=GenerationRequest.LEASED))
+        return super().get_queryset(request).annotate(drawn=drawn)  # type: ignore[no-any-return]
+
+    @display(description="Takes requests", label=TAKING)
+    def taking(self, device: Device) -> tuple[str, str]:
+        """In colour, for the list."""
+        return _taking(device)
+
+    @display(description="Takes requests")
+    def taking_words(self, device: Device) -> str:
+        """The page of one device shows no coloured labels."""
+        return _taking(device)[1]
 
     @display(description="Resident")
     def resident_words(self, device: Device) -> str:
@@ -84,6 +122,13 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
         for device in queryset:
             device_pause(device=device, user=person(request))
         messages.success(request, "Paused. What is being drawn is finished; the queue waits.")
+
+    @action(description="Drain: finish what is drawn, then stay empty", permissions=["change"])
+    def drain_selected(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
+        """Before a machine is switched off or taken away; what waits is drawn by the others."""
+        for device in queryset:
+            device_drain(device=device, user=person(request))
+        messages.success(request, "Draining. The list says when it is empty; Resume lets it draw again.")
 
     @action(description="Resume", permissions=["change"])
     def resume_selected(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
@@ -106,6 +151,16 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
         for device in queryset:
             command_request(device=device, kind=kind, user=person(request))
         messages.success(request, f"Asked for: {kind.label.lower()}. The worker does it between two requests.")
+
+
+def _taking(device: Device) -> tuple[str, str]:
+    """What it does with the queue."""
+    drawn = int(getattr(device, "drawn", 0))
+    if device.draining:
+        return ("draining", f"draining: {drawn} left") if drawn else ("empty", "drained: empty")
+    if device.paused:
+        return "paused", f"paused: {drawn} left" if drawn else "paused"
+    return "takes", "yes"
 
 
 def _alive(device: Device) -> tuple[str, str]:

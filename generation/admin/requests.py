@@ -14,6 +14,7 @@ from generation.admin.ledger_page import drawn_words
 from generation.admin.looks import LookMixin
 from generation.admin.rules import WatchedAdmin
 from generation.models import GenerationRequest
+from generation.services.order import request_promote
 from generation.services.requests import request_cancel_for, request_retry_for
 
 State = GenerationRequest.State
@@ -42,6 +43,7 @@ class RequestAdmin(LookMixin, WatchedAdmin):
         "created_at",
         "state_label",
         "owner",
+        "lane",
         "checkpoint",
         "kind",
         "pictures",
@@ -50,13 +52,14 @@ class RequestAdmin(LookMixin, WatchedAdmin):
         "attempt",
         "error_code",
     )
-    list_filter = ("state", "capability", "checkpoint", "error_code")
+    list_filter = ("state", "lane", "capability", "checkpoint", "error_code")
     search_fields = ("id", "owner__email")
     list_select_related = ("owner", "checkpoint")
-    actions = ("cancel_selected", "retry_selected")
+    actions = ("promote_selected", "cancel_selected", "retry_selected")
     fieldsets = (
         (None, {"fields": ("id", "state", "owner", "project", "checkpoint", "kind", "look_link")}),
         ("Figures", {"fields": ("size", "pictures", "attempt", "device", "drawn_with", "step", "steps", "figures")}),
+        ("Queue", {"fields": ("lane", "sort_at", "promoted_at", "predicted_seconds", "device_seconds")}),
         ("Times", {"fields": ("created_at", "started_at", "finished_at", "took", "cancel_requested_at")}),
         ("Lease", {"fields": ("lease_token", "lease_until")}),
         ("Failure", {"fields": ("error_code", "error_message", "error_hint")}),
@@ -99,6 +102,14 @@ class RequestAdmin(LookMixin, WatchedAdmin):
     def drawn_with(self, request: GenerationRequest) -> str:
         """Its numbers, and how memory was spared; empty before it is drawn."""
         return drawn_words(request.figures)
+
+    @action(description="Put first: before everybody", permissions=["change"])
+    def promote_selected(self, request: HttpRequest, queryset: QuerySet[GenerationRequest]) -> None:
+        """Only what waits; the oldest of several first. It is written down."""
+        by = person(request)
+        self._each(
+            request, queryset.order_by("created_at"), "put first", lambda row: request_promote(request=row, operator=by)
+        )
 
     @action(description="Cancel", permissions=["change"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[GenerationRequest]) -> None:

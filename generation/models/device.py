@@ -34,6 +34,7 @@ class Device(UuidModel):
         null=True, blank=True, help_text="{checkpoint: sha256, or empty while it is not known}; null: never told"
     )
     paused = models.BooleanField(default=False, help_text="accepts no new request while set")
+    draining = models.BooleanField(default=False, help_text="paused for good: to be switched off once it is empty")
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     worker_pid = models.PositiveIntegerField(null=True, blank=True)
     room_pid = models.PositiveIntegerField(null=True, blank=True)

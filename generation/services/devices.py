@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
 from django.db.models import F
@@ -94,6 +95,23 @@ def device_set_limits(*, device: Device, limits: Mapping[str, int | None], user:
     ring(device=device)
 
 
+def device_set_costs(*, device: Device, costs: Mapping[str, Any], user: User) -> None:
+    """What it draws and costs while it works, None for the setting. For what is drawn from now on."""
+    unknown = costs.keys() - set(Device.COSTS)
+    if unknown:
+        raise ValueError(f"No costs of a device: {', '.join(sorted(unknown))}.")
+    Device.objects.filter(pk=device.pk).update(**costs)
+    detail = ", ".join(f"{name} {'as set' if value is None else value}" for name, value in costs.items())
+    audit_record(actor=user, owner=None, verb="device.costs", target_kind="device", target_id=device.pk, detail=detail)
+
+
+def device_drain(*, device: Device, user: User) -> None:
+    """Finish what is drawn and take nothing more, until it is resumed."""
+    if Device.objects.filter(pk=device.pk, draining=False).update(paused=True, draining=True):
+        audit_record(actor=user, owner=None, verb="device.drain", target_kind="device", target_id=device.pk)
+    device.paused = device.draining = True
+
+
 def device_pause(*, device: Device, user: User) -> None:
     """Take no new request; the one that is drawn is finished."""
     _set_paused(device, user, paused=True)
@@ -125,7 +143,7 @@ def commands_take(*, device: Device) -> list[str]:
 
 
 def _set_paused(device: Device, user: User, *, paused: bool) -> None:
-    if Device.objects.filter(pk=device.pk, paused=not paused).update(paused=paused):
+    if Device.objects.filter(pk=device.pk, paused=not paused).update(paused=paused, draining=False):
         verb = "device.pause" if paused else "device.resume"
         audit_record(actor=user, owner=None, verb=verb, target_kind="device", target_id=device.pk)
-    device.paused = paused
+    device.paused, device.draining = paused, device.draining and paused

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts.models import Quota, QuotaLimits, User
 from core.errors import NotAllowedError, TesseraError
+from generation.amounts import seconds_words
 from generation.models import Checkpoint, GenerationRequest, Project, ProjectQuota, UsageEntry
 from generation.models.usage import MILLI
 
@@ -168,8 +169,8 @@ def _check_seconds(has: Today | None, seconds: float, whose: str, more: str) -> 
     if has is None or has.held_ms + round(seconds * MILLI) <= has.limit_ms:
         return
     message = (
-        f"This is foretold to take {_words(seconds)} of the device, and {_words(has.seconds)} of {whose} "
-        f"{_words(has.seconds_a_day)} for today are left."
+        f"This is foretold to take {seconds_words(seconds)} of the device, and {seconds_words(has.seconds)} of {whose} "
+        f"{seconds_words(has.seconds_a_day)} for today are left."
     )
     if seconds > has.seconds_a_day:
         raise QuotaSpentError(
@@ -179,8 +180,3 @@ def _check_seconds(has: Today | None, seconds: float, whose: str, more: str) -> 
     hours, minutes = divmod(int(left.total_seconds()) // 60, 60)
     when = f"{hours} h {minutes} min" if hours else f"{minutes} min"
     raise QuotaSpentError(message, hint=f"They renew at {timezone.localtime(has.renews):%H:%M}, in {when}.{more}")
-
-
-def _words(seconds: float) -> str:
-    """1234.5 -> "1,234.5 s"."""
-    return f"{seconds:,.1f}".removesuffix(".0") + " s"

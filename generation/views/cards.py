@@ -53,6 +53,8 @@ class Card:
     """Whether the person is still in its project: else its pictures and its gallery are closed to them."""
     source: Image | Upload | None
     """The picture that is described, while the person may see it."""
+    can_move: bool
+    """Others of the same person wait before it in its lane."""
 
     @property
     def kind(self) -> str:
@@ -134,7 +136,8 @@ def cards(requests: Iterable[GenerationRequest], user: User) -> list[Card]:
     wanted |= {request.source_image.project_id for request in found if request.source_image}
     projects = Project.objects.visible_to(user).filter(pk__in=wanted)
     seen = set(projects.values_list("pk", flat=True)) if found else set()
-    return [_card(request, places, seen) for request in found]
+    firsts = _firsts(user) if waiting else set()
+    return [_card(request, places, seen, firsts) for request in found]
 
 
 def position_words(place: int | None) -> str:
@@ -147,7 +150,15 @@ def position_words(place: int | None) -> str:
     return f"{place}{ending} in the queue"
 
 
-def _card(request: GenerationRequest, places: Mapping[uuid.UUID, int], seen: Set[uuid.UUID]) -> Card:
+def _firsts(user: User) -> set[uuid.UUID]:
+    """Those that wait before all others of the same person, in each lane."""
+    own = GenerationRequest.objects.visible_to(user).queued().values_list("lane", "pk")
+    return {pk for _, pk in {lane: (lane, pk) for lane, pk in reversed(own)}.values()}
+
+
+def _card(
+    request: GenerationRequest, places: Mapping[uuid.UUID, int], seen: Set[uuid.UUID], firsts: Set[uuid.UUID]
+) -> Card:
     has_project = request.project_id in seen
     kept = [image for image in request.images.all() if image.trashed_at is None] if has_project else []
     images = {image.index: image for image in kept}
@@ -157,7 +168,14 @@ def _card(request: GenerationRequest, places: Mapping[uuid.UUID, int], seen: Set
     words, tone = WORDS[State(request.state)]
     words = "Describing" if (words, request.capability) == ("Drawing", "describe") else words
     return Card(
-        request, slots, words, tone, position_words(places.get(request.pk)), has_project, _described(request, seen)
+        request,
+        slots,
+        words,
+        tone,
+        position_words(places.get(request.pk)),
+        has_project,
+        _described(request, seen),
+        request.state == State.QUEUED and request.pk not in firsts,
     )
 
 

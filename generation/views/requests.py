@@ -12,12 +12,15 @@ from django_htmx.http import reswap, retarget, trigger_client_event
 from core.errors import TesseraError
 from generation.forms import StudioForm
 from generation.models import GenerationRequest
+from generation.services.order import request_to_front
+from generation.services.quotas import person_today
 from generation.services.requests import request_cancel, request_retry
 from generation.views import PersonRequest
-from generation.views.cards import Card, card_of
+from generation.views.cards import Card, card_of, cards, with_pictures
 from generation.views.studio import studio_page
 
 INVALID = 422
+PAGES = frozenset({"studio", "history"})  # to which one may come back
 
 
 @require_POST
@@ -31,7 +34,8 @@ def create(request: PersonRequest) -> HttpResponse:
     if made is None:
         answer = render(request, "generation/_form_errors.html", {"form": form}, status=INVALID)
         return reswap(answer, "none")
-    return render(request, "generation/_request_made.html", {"form": form, "card": _card(request, made.pk)})
+    context = {"form": form, "card": _card(request, made.pk), "today": person_today(user=request.user)}
+    return render(request, "generation/_request_made.html", context)
 
 
 @require_safe
@@ -53,6 +57,21 @@ def cancel(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
         return HttpResponse(status=204)
     answer = render(request, "generation/_request_card.html", {"card": _card(request, pk)})
     return reswap(retarget(answer, f"#request-{pk}"), "outerHTML")
+
+
+@require_POST
+@login_required
+def front(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
+    """Before all others of mine that wait in its lane."""
+    wish = get_object_or_404(GenerationRequest.objects.visible_to(request.user), pk=pk)
+    try:
+        request_to_front(request=wish)
+    except TesseraError as error:
+        return _refused(request, error)
+    if not request.htmx:
+        return redirect(back) if (back := request.POST.get("back")) in PAGES else redirect("studio")
+    mine = with_pictures(GenerationRequest.objects.visible_to(request.user)).queued().filter(lane=wish.lane)
+    return render(request, "generation/_request_cards.html", {"cards": cards(mine, request.user)})
 
 
 @require_POST

@@ -13,6 +13,7 @@ from generation.engines.params import MAX_COUNT
 from generation.forms import TUNING, StudioForm
 from generation.models import Checkpoint, GenerationRequest, Image, Upload
 from generation.services.checkpoints import checkpoint_that_describes
+from generation.services.quotas import person_today
 from generation.views import PersonRequest
 from generation.views.cards import Card, cards, with_pictures
 from generation.views.options import options, size_choices
@@ -44,6 +45,7 @@ def studio_page(request: PersonRequest, form: StudioForm, status: int = 200) -> 
         "examples": EXAMPLES,
         "prompt_limit": settings.PROMPT_MAX_LENGTH,
         "paused": payloads.drawing_paused(),
+        "today": person_today(user=request.user),
         "source_words": "" if has_source else form.initial.get("source_words", ""),
         **source,
     }
