@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('generation', '0013_project_quota'),
+        ('generation', '0014_devices_elsewhere'),
     ]
 
     operations = [
