@@ -69,7 +69,7 @@ class LookMixin:
             raise Http404
         self._record(request, row, None)
         try:
-            data = storage.picture_path(picture).read_bytes()
+            data = storage.read(picture.file)
         except FileNotFoundError as error:
             raise Http404 from error
         return HttpResponse(data, content_type="image/png", headers={"Cache-Control": "private, no-store"})

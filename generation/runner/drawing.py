@@ -257,7 +257,7 @@ def _source(request: GenerationRequest) -> bytes | None:
     source = request.source_image or request.source_upload
     try:
         if source is not None:
-            return storage.path(source.file).read_bytes()
+            return storage.read(source.file)
     except FileNotFoundError:
         logger.warning("The picture that request %s starts from is gone", request.pk)
     raise SourceMissingError("The picture to start from is not there any more.", hint="Hand it in again.")

@@ -88,7 +88,7 @@ def _draw(spec: CheckpointSpec, params: GenerationParams, room: RoomClient) -> b
 
 def _same_pixels(image: Image, file: bytes) -> bool | None:
     try:
-        with Picture.open(storage.picture_path(image)) as kept, Picture.open(BytesIO(file)) as drawn:
+        with Picture.open(BytesIO(storage.read(image.file))) as kept, Picture.open(BytesIO(file)) as drawn:
             return kept.size == drawn.size and ImageChops.difference(kept.convert("RGB"), drawn).getbbox() is None
     except (OSError, SyntaxError, ValueError):
         return None

@@ -1,7 +1,7 @@
 """What leaves with a picture: the mark that a machine drew it always, its recipe where that is allowed and wanted."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from io import SEEK_END
 
 from accounts.models import User
 from generation import storage
@@ -11,12 +11,16 @@ from generation.models import Image
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """Bytes on their way out: `head` first, then the file from `skip` on. `size` is that of both."""
+    """Bytes on their way out: `head` first, then the file from `skip` on. `size` is that of both.
+
+    `as_kept`: these are the bytes of the file, so that a proxy or the bucket itself may send them.
+    """
 
     head: bytes
-    path: Path
+    name: str
     skip: int
     size: int
+    as_kept: bool = False
 
 
 def recipe_leaves(*, image: Image, user: User, wanted: bool | None = None) -> bool:
@@ -39,22 +43,23 @@ def silent_name(image: Image) -> str:
 
 def picture_outgoing(*, image: Image, with_recipe: bool) -> Outgoing:
     """The kept picture, dressed anew without a look at its pixels. Raises OSError when it is gone or damaged."""
-    path = storage.picture_path(image)
-    with path.open("rb") as file:
+    with storage.open_file(image.file) as file:
         try:
             head, skip = dressed_head(file, image.recipe, with_recipe=with_recipe)
         except ValueError as error:  # what cannot be read cannot be rid of its recipe either
             raise OSError(f"The file of picture {image.pk} is damaged: {error}") from error
-    return Outgoing(head, path, skip, len(head) + path.stat().st_size - skip)
+        as_kept = skip == len(head) and file.seek(0) == 0 and file.read(skip) == head
+        size = file.seek(0, SEEK_END)
+    return Outgoing(head, image.file, skip, len(head) + size - skip, as_kept)
 
 
 def bytes_of(going: Outgoing) -> bytes:
     """All of it at once, for those who need the whole picture. Raises OSError when it is gone."""
-    with going.path.open("rb") as file:
+    with storage.open_file(going.name) as file:
         file.seek(going.skip)
         return going.head + file.read()
 
 
-def file_outgoing(path: Path) -> Outgoing:
+def file_outgoing(name: str) -> Outgoing:
     """A file as it is. Raises OSError when it is gone."""
-    return Outgoing(b"", path, 0, path.stat().st_size)
+    return Outgoing(b"", name, 0, storage.size(name), as_kept=True)

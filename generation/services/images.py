@@ -95,7 +95,7 @@ def orphans_sweep(*, touch: Touch = lambda: None) -> int:
     for file in _touching(drawn, touch):
         storage.delete(file)
     for file in _touching(handed_in, touch):
-        storage.path(file).unlink(missing_ok=True)
+        storage.delete_upload(file)
     return len(drawn) + len(handed_in)
 
 
@@ -108,7 +108,7 @@ def uploads_prune(*, touch: Touch = lambda: None) -> int:
     for pk, file in _touching(files, touch):
         # Again with the condition, since a request may have come in between.
         if Upload.objects.filter(pk=pk).exclude(pk__in=waiting).delete()[0]:
-            storage.path(file).unlink(missing_ok=True)
+            storage.delete_upload(file)
     return len(files)
 
 

@@ -43,7 +43,7 @@ def picture_signed(*, image: Image, user: User, with_recipe: bool) -> Outgoing:
     pixels = stream.tell()
     if memoryview(signed)[pixels:] != memoryview(png)[len(plain.head) :]:
         raise SigningError("The C2PA library changed more of the picture than its head.")
-    return Outgoing(signed[:pixels], plain.path, plain.skip, len(signed))
+    return Outgoing(signed[:pixels], plain.name, plain.skip, len(signed))
 
 
 def _signed(image: Image, png: bytes, user: User, identity: Identity, *, with_recipe: bool, left: int) -> bytes:

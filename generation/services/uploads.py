@@ -67,7 +67,7 @@ def upload_store(*, user: User, file: IO[bytes], size: int) -> Upload:
     pixels = _decode(file)
     key = uuid.uuid4()
     relative = f"{storage.UPLOADS}/{key.hex[:2]}/{key}.png"
-    storage.write_atomic(storage.path(relative), pixels.png)
+    storage.write(relative, pixels.png)
     try:
         return Upload.objects.create(
             id=key,
@@ -79,7 +79,7 @@ def upload_store(*, user: User, file: IO[bytes], size: int) -> Upload:
             size_bytes=len(pixels.png),
         )
     except DatabaseError:
-        storage.path(relative).unlink(missing_ok=True)
+        storage.delete_upload(relative)
         raise
 
 

@@ -118,7 +118,7 @@ def _source(
     image = image and Image.objects.readable_by(user).filter(pk=image.pk).first()
     upload = None if image is not None or upload is None or upload.owner_id != user.pk else upload
     source = image or upload
-    if source is None or not storage.path(source.file).is_file():
+    if source is None or not storage.exists(source.file):
         raise WishRefusedError(
             "The picture to start from is not there any more.",
             hint="Hand in a picture or take one from a gallery.",

@@ -8,11 +8,13 @@ import logging
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from urllib.parse import quote
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils.cache import get_conditional_response
 from django.utils.http import content_disposition_header
@@ -31,7 +33,16 @@ CHUNK = 256 * 1024
 # A browser keeps it but asks each time: somebody else may sit there now, or may no longer be let in.
 CACHE_CONTROL = "private, no-cache"
 RECIPE_WANTED = {"0": False, "1": True}  # anything else leaves it to the settings
+ACCEL = "/_pictures/"  # the internal location of platform/deploy/nginx.conf
 ARTICLES = re.compile(r"\b(?:an?|the)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How bytes are handed out: their type, and for a download its name."""
+
+    content_type: str
+    disposition: str = ""
 
 
 @require_safe
@@ -47,7 +58,7 @@ def picture(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
 def thumb(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
     """The small picture, for grids."""
     image = _image(request, pk)
-    return serve(request, storage.thumb_path(image), "image/webp", etag=f"{image.sha256}-thumb")
+    return serve(request, storage.thumb_name(image.file), "image/webp", etag=f"{image.sha256}-thumb")
 
 
 @require_safe
@@ -58,11 +69,8 @@ def download(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
     wanted = RECIPE_WANTED.get(request.GET.get("recipe", ""))
     with_recipe = recipe_leaves(image=image, user=request.user, wanted=wanted)
     take = _signed if signing_wanted() else _dressed
-    response = take(request, image, with_recipe=with_recipe)
-    if response.status_code == 200:
-        name = download_name(image, with_recipe=with_recipe)
-        response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
-    return response
+    name = content_disposition_header(True, download_name(image, with_recipe=with_recipe)) or "attachment"
+    return take(request, image, with_recipe=with_recipe, disposition=name)
 
 
 def download_name(image: Image, *, with_recipe: bool = True) -> str:
@@ -86,12 +94,13 @@ def _image(request: PersonRequest, pk: uuid.UUID) -> Image:
     return image
 
 
-def _dressed(request: PersonRequest, image: Image, *, with_recipe: bool) -> HttpResponseBase:
+def _dressed(request: PersonRequest, image: Image, *, with_recipe: bool, disposition: str = "") -> HttpResponseBase:
     etag = image.sha256 if with_recipe else f"{image.sha256}-bare"
-    return _answer(request, partial(picture_outgoing, image=image, with_recipe=with_recipe), "image/png", etag)
+    outgoing = partial(picture_outgoing, image=image, with_recipe=with_recipe)
+    return _answer(request, outgoing, Form("image/png", disposition), etag)
 
 
-def _signed(request: PersonRequest, image: Image, *, with_recipe: bool) -> HttpResponseBase:
+def _signed(request: PersonRequest, image: Image, *, with_recipe: bool, disposition: str) -> HttpResponseBase:
     """Signed anew each time, so no two answers are the same bytes and none has an ETag."""
     try:
         going = picture_signed(image=image, user=request.user, with_recipe=with_recipe)
@@ -100,32 +109,60 @@ def _signed(request: PersonRequest, image: Image, *, with_recipe: bool) -> HttpR
         return _refused(request, "generation/image_unsigned.html", 503, image=image)
     except OSError:
         return _gone(request)
-    return _streamed(request, going, "image/png", "no-store")
+    return _streamed(request, going, Form("image/png", disposition), "no-store")
 
 
-def serve(request: PersonRequest, path: Path, content_type: str, *, etag: str) -> HttpResponseBase:
+def serve(request: PersonRequest, name: str, content_type: str, *, etag: str) -> HttpResponseBase:
     """A private file of our own encoder. Whoever calls has asked whose it is."""
-    return _answer(request, partial(file_outgoing, path), content_type, etag)
+    return _answer(request, partial(file_outgoing, name), Form(content_type), etag)
 
 
-def _answer(request: PersonRequest, outgoing: Callable[[], Outgoing], content_type: str, etag: str) -> HttpResponseBase:
+def _answer(request: PersonRequest, outgoing: Callable[[], Outgoing], form: Form, etag: str) -> HttpResponseBase:
     response: HttpResponseBase | None = get_conditional_response(request, etag=f'"{etag}"')
     if response is None:
         try:
             going = outgoing()
+            if going.as_kept and settings.DOWNLOADS == "presigned":
+                return _elsewhere(going, form)
         except OSError:
             return _gone(request)
-        response = _streamed(request, going, content_type, CACHE_CONTROL)
+        if going.as_kept and settings.DOWNLOADS == "accel":
+            response = _by_the_proxy(going, form)
+        else:
+            response = _streamed(request, going, form, CACHE_CONTROL)
     response.headers["ETag"] = f'"{etag}"'
     response.headers["Cache-Control"] = CACHE_CONTROL
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
-def _streamed(request: PersonRequest, going: Outgoing, content_type: str, cache_control: str) -> HttpResponseBase:
+def _elsewhere(going: Outgoing, form: Form) -> HttpResponseBase:
+    """To the bucket. A browser asks here again before the address ends, so that it may use it, and what it fetched."""
+    response = HttpResponseRedirect(
+        storage.address(going.name, content_type=form.content_type, disposition=form.disposition)
+    )
+    response.headers["Cache-Control"] = f"private, max-age={settings.DOWNLOAD_SECONDS // 2}"
+    response.headers["Vary"] = "Cookie"
+    return response
+
+
+def _by_the_proxy(going: Outgoing, form: Form) -> HttpResponseBase:
+    """nginx sends the file in place of this answer; the address is one that nobody else can ask for."""
+    response = HttpResponse()
+    response.headers["X-Accel-Redirect"] = ACCEL + quote(going.name)
+    return _formed(response, form, CACHE_CONTROL)
+
+
+def _streamed(request: PersonRequest, going: Outgoing, form: Form, cache_control: str) -> HttpResponseBase:
     response = HttpResponse() if request.method == "HEAD" else StreamingHttpResponse(_chunks(going))
     response.headers["Content-Length"] = str(going.size)
-    response.headers["Content-Type"] = content_type
+    return _formed(response, form, cache_control)
+
+
+def _formed(response: HttpResponseBase, form: Form, cache_control: str) -> HttpResponseBase:
+    response.headers["Content-Type"] = form.content_type
+    if form.disposition:
+        response.headers["Content-Disposition"] = form.disposition
     response.headers["Cache-Control"] = cache_control
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
@@ -147,7 +184,7 @@ async def _chunks(going: Outgoing) -> AsyncIterator[bytes]:
     """Read in threads, so a slow disk stops nobody else. Opened late: an answer that is never sent holds no file."""
     if going.head:
         yield going.head
-    file = await asyncio.to_thread(going.path.open, "rb")
+    file = await asyncio.to_thread(storage.open_file, going.name)
     try:
         await asyncio.to_thread(file.seek, going.skip)
         while chunk := await asyncio.to_thread(file.read, CHUNK):

@@ -9,7 +9,6 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_POST, require_safe
 
 from core.errors import TesseraError
-from generation import storage
 from generation.models import Upload
 from generation.services.uploads import UploadRefusedError, check_bytes, upload_store
 from generation.views import PersonRequest
@@ -52,7 +51,7 @@ def _create(request: PersonRequest) -> HttpResponse:
 def picture(request: PersonRequest, pk: uuid.UUID) -> HttpResponseBase:
     """The picture, for its owner."""
     upload = get_object_or_404(Upload, pk=pk, owner=request.user)
-    return serve(request, storage.path(upload.file), "image/png", etag=upload.sha256)
+    return serve(request, upload.file, "image/png", etag=upload.sha256)
 
 
 def _field(request: PersonRequest, *, status: int, upload: Upload | None = None, error: str = "") -> HttpResponse:

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from config.env import env_choice, env_str
+
 INSTALL = 'Install what it needs: .venv/bin/python -m pip install ".[cluster]"'
 POOL_WAIT_SECONDS = 10
 CONNECT_SECONDS = 5
@@ -21,6 +23,7 @@ EXPIRY_SECONDS = 30
 # Longer than daphne keeps any socket, so that none silently leaves its group.
 GROUP_SECONDS = 2 * 24 * 3600
 REDIS_CONNECT_SECONDS = 3
+S3_MEMORY_BYTES = 16 * 1024 * 1024
 
 
 def databases(data: Path, url: str, pool: int) -> dict[str, Any]:
@@ -48,6 +51,67 @@ def caches(redis: str) -> dict[str, Any]:
     options = {"socket_connect_timeout": REDIS_CONNECT_SECONDS, "socket_timeout": 2 * REDIS_CONNECT_SECONDS}
     backend = "django.core.cache.backends.redis.RedisCache"
     return {"default": {"BACKEND": backend, "LOCATION": redis, "KEY_PREFIX": "tessera", "OPTIONS": options}}
+
+
+def storages(s3: dict[str, str]) -> dict[str, Any]:
+    """Pictures in an S3 bucket where one is named, else in the media folder. Static files are never there."""
+    static = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    if not s3:
+        return {"default": {"BACKEND": "django.core.files.storage.FileSystemStorage"}, "staticfiles": static}
+    options = {
+        "bucket_name": s3["bucket"],
+        "endpoint_url": s3["endpoint"] or None,
+        "region_name": s3["region"] or None,
+        "access_key": s3["access_key"] or None,
+        "secret_key": s3["secret_key"] or None,
+        "addressing_style": s3["addressing"],
+        "signature_version": "s3v4",
+        "default_acl": None,
+        "file_overwrite": True,  # names are drawn by lot, and asking first would cost a question each time
+        "max_memory_size": S3_MEMORY_BYTES,
+    }
+    return {"default": {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}, "staticfiles": static}
+
+
+def s3_bucket() -> dict[str, str]:
+    """TESSERA_S3_*; empty without TESSERA_S3_BUCKET. Without keys the machine's own role is used."""
+    names = ("bucket", "endpoint", "public_endpoint", "region", "access_key", "secret_key")
+    found = {name: env_str(f"TESSERA_S3_{name.upper()}") for name in names}
+    if not found["bucket"]:
+        return {}
+    for name in ("endpoint", "public_endpoint"):
+        if found[name] and urlsplit(found[name]).scheme not in {"http", "https"}:
+            raise ImproperlyConfigured(f"TESSERA_S3_{name.upper()} is no address; use https://host or leave it out.")
+    if bool(found["access_key"]) != bool(found["secret_key"]):
+        raise ImproperlyConfigured("Set both TESSERA_S3_ACCESS_KEY and TESSERA_S3_SECRET_KEY, or neither.")
+    _require("storages", "TESSERA_S3_BUCKET")
+    _require("boto3", "TESSERA_S3_BUCKET")
+    # An endpoint of one's own seldom has a name for each bucket.
+    style = env_choice("TESSERA_S3_ADDRESSING", "path" if found["endpoint"] else "auto", ["auto", "path", "virtual"])
+    return {**found, "addressing": style}
+
+
+def downloads(s3: dict[str, str]) -> str:
+    """TESSERA_DOWNLOADS: who sends the bytes of a picture that leaves as it is kept."""
+    chosen = env_choice("TESSERA_DOWNLOADS", "stream", ["stream", "accel", "presigned"])
+    if chosen == "accel" and s3:
+        raise ImproperlyConfigured(
+            "TESSERA_DOWNLOADS is 'accel', for which pictures must lie in a folder that the proxy reads; "
+            "with TESSERA_S3_BUCKET use presigned or stream."
+        )
+    if chosen == "presigned" and not s3:
+        raise ImproperlyConfigured("TESSERA_DOWNLOADS is 'presigned', which needs TESSERA_S3_BUCKET.")
+    return chosen
+
+
+def origin_of(s3: dict[str, str]) -> list[str]:
+    """Where browsers fetch presigned pictures, for the content security policy."""
+    address = s3["public_endpoint"] or s3["endpoint"]
+    if not address:
+        return ["https://*.amazonaws.com"]
+    parts = urlsplit(address)
+    hosts = [parts.netloc] if s3["addressing"] == "path" else [parts.netloc, f"{s3['bucket']}.{parts.netloc}"]
+    return [f"{parts.scheme}://{host}" for host in hosts]
 
 
 def redis_url(value: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from csp.constants import NONCE, NONE, SELF
 from django.templatetags.static import static
 
-from config.backends import caches, channel_layers, databases, redis_url
+from config.backends import caches, channel_layers, databases, downloads, origin_of, redis_url, s3_bucket, storages
 from config.env import (
     env_bool,
     env_choice,
@@ -198,10 +198,10 @@ USE_I18N = False
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA / "static"
-STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-}
+S3 = s3_bucket()
+STORAGES = storages(S3)
+DOWNLOADS = downloads(S3)
+DOWNLOAD_SECONDS = 300
 SERVESTATIC_USE_FINDERS = True
 MEDIA_ROOT = DATA / "media"
 LIVE_ROOT = DATA / "live"
@@ -217,11 +217,13 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("TESSERA_BEHIND_PROXY", False) else None
 X_FRAME_OPTIONS = "DENY"
 # Nothing comes from outside. The admin has a policy of its own: core.middleware.admin_policy says why.
+# A presigned picture is redirected to its bucket.
+ELSEWHERE = origin_of(S3) if DOWNLOADS == "presigned" else []
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
-        "img-src": [SELF, "blob:", "data:"],
-        "connect-src": [SELF],
+        "img-src": [SELF, "blob:", "data:", *ELSEWHERE],
+        "connect-src": [SELF, *ELSEWHERE],
         "script-src": [SELF, NONCE],
         "style-src": [SELF],
         "object-src": [NONE],

@@ -130,7 +130,7 @@ def test_a_disk_that_is_full_when_a_picture_is_kept(
     def full(*args: object) -> None:
         raise OSError(code, "full")
 
-    monkeypatch.setattr(storage.os, "fsync", full)  # type: ignore[attr-defined]
+    monkeypatch.setattr("generation.storage.disk.os.fsync", full)
     client = login(alice)
     client.raise_request_exception = False
     file = SimpleUploadedFile("cat.png", pictures.png())

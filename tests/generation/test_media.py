@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -284,3 +285,17 @@ def _open(request: urllib.request.Request) -> "urllib.response.addinfourl":  # t
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
+
+
+def test_a_proxy_sends_what_leaves_as_it_is_kept(alice: User, project: Project, login: Login, settings: Any) -> None:
+    settings.DOWNLOADS = "accel"
+    image, client = pictures.image(project=project), login(alice)
+    answer = client.get(reverse("image_download", args=[image.pk]) + "?recipe=1")
+    assert answer.headers["X-Accel-Redirect"] == f"/_pictures/{image.file}"
+    assert "attachment" in answer.headers["Content-Disposition"]
+    assert (answer.headers["Content-Type"], answer.content) == ("image/png", b"")
+    thumb = client.get(reverse("image_thumb", args=[image.pk]))
+    assert thumb.headers["X-Accel-Redirect"] == f"/_pictures/{storage.thumb_name(image.file)}"
+    bare = client.get(reverse("image_download", args=[image.pk]) + "?recipe=0")
+    assert "X-Accel-Redirect" not in bare.headers
+    assert body(bare), "the portal itself takes the recipe out"

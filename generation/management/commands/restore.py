@@ -35,7 +35,7 @@ class Command(BaseCommand):
             if options["check"]:
                 with unpacked(source, data) as (manifest, _):
                     return self.stdout.write(f"{source} of {manifest.made_at} is whole and fits this version.")
-            with only_supervisor(data), only_cluster(data):
+            with only_supervisor(data), only_cluster(data, settings.DEVICE_NAME):
                 manifest, aside = archive_restore(source, force=options["force"])
         except TesseraError as error:
             raise CommandError(str(error)) from error
