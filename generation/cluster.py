@@ -5,6 +5,7 @@ replaces it never runs a task again; a killed parent leaves children that go on 
 kills the sentinel first. Built on private parts of django-q2, hence the pin to 1.11 and the kill tests.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -31,13 +32,14 @@ STOP_SECONDS = 3.0
 ALONE_SECONDS = 10.0
 POLL_SECONDS = 0.1
 
-Callback = Callable[[], None]
+OnStop = Callable[[float], None]  # told how many seconds there are for what is in hand
 
 
 class HouseSentinel(Sentinel):  # type: ignore[misc]
     """Guards worker, pusher and monitor, and replaces none of them."""
 
-    on_stop: Callback
+    on_stop: OnStop
+    drain_seconds: float
 
     def start(self) -> None:
         """A signal to the whole group must not end the one who winds the others up."""
@@ -53,7 +55,8 @@ class HouseSentinel(Sentinel):  # type: ignore[misc]
         """As django-q2 does, but the child dies with this process."""
         is_worker = target == worker
         process = get_mp_context().Process(
-            target=_live, args=(os.getpid(), self.on_stop if is_worker else None, target, *args)
+            target=_live,
+            args=(os.getpid(), self.on_stop if is_worker else None, self.drain_seconds, target, *args),
         )
         process.daemon = Conf.DAEMONIZE_WORKERS if is_worker else True
         if is_worker:
@@ -71,7 +74,7 @@ class HouseSentinel(Sentinel):  # type: ignore[misc]
         os._exit(CRASHED)
 
     def stop(self) -> None:
-        """Tell the worker first, so that it gives its request back instead of finishing it."""
+        """Tell the worker first, so that it knows how long it has for what it draws, and begins nothing more."""
         for process in self.pool:
             if process.is_alive():
                 os.kill(process.pid, signal.SIGTERM)
@@ -79,14 +82,19 @@ class HouseSentinel(Sentinel):  # type: ignore[misc]
 
 
 class HouseCluster:
-    """The parent: starts the sentinel, hears the signals, and leaves nobody behind."""
+    """The parent: starts the sentinel, hears the signals, and leaves nobody behind.
 
-    def __init__(self, on_stop: Callback) -> None:
+    SIGTERM drains: what is drawn is finished within `drain_seconds`, else given back. SIGINT gives it back at once,
+    also when it comes later.
+    """
+
+    def __init__(self, on_stop: OnStop, drain_seconds: float) -> None:
         self._stop_event = Event()
         self._stop_at: float | None = None
-        self._sentinel = get_mp_context().Process(
-            target=_guard, args=(os.getpid(), self._stop_event, Event(), uuid.uuid4(), on_stop), name="sentinel"
-        )
+        self._drain_seconds = drain_seconds
+        self._hurry = False
+        told = (os.getpid(), self._stop_event, Event(), uuid.uuid4(), on_stop, drain_seconds)
+        self._sentinel = get_mp_context().Process(target=_guard, args=told, name="sentinel")
 
     def run(self) -> int:
         """Until asked to stop (0) or until somebody dies (70)."""
@@ -98,6 +106,7 @@ class HouseCluster:
             self._sentinel.join(POLL_SECONDS)
             if self._stop_at is not None:
                 self._stop_event.set()
+                self._tell_hurry()
                 if time.monotonic() > self._stop_at:
                     logger.warning("The cluster did not stop by itself and is ended")
                     break
@@ -105,8 +114,18 @@ class HouseCluster:
         return CRASHED if self._stop_at is None else 0
 
     def _ask_to_stop(self, number: int, frame: object) -> None:
-        if self._stop_at is None:
-            self._stop_at = time.monotonic() + STOP_SECONDS
+        hurry = number == signal.SIGINT
+        if self._stop_at is None or hurry:
+            self._hurry = hurry
+            self._stop_at = time.monotonic() + STOP_SECONDS + (0 if hurry else self._drain_seconds)
+
+    def _tell_hurry(self) -> None:
+        """Only the worker listens to SIGINT, all others ignore it."""
+        if self._hurry:
+            self._hurry = False
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.send_signal(signal.SIGINT)
 
 
 def _close_connections() -> None:
@@ -117,10 +136,12 @@ def _close_connections() -> None:
             close_pool()
 
 
-def _guard(parent: int, stop_event: Any, start_event: Any, key: uuid.UUID, on_stop: Callback) -> None:
+def _guard(
+    parent: int, stop_event: Any, start_event: Any, key: uuid.UUID, on_stop: OnStop, drain_seconds: float
+) -> None:
     """The sentinel's whole life. Returning from it would wait for children that nobody guards any more."""
     die_with(parent)
-    HouseSentinel.on_stop = staticmethod(on_stop)
+    HouseSentinel.on_stop, HouseSentinel.drain_seconds = staticmethod(on_stop), drain_seconds
     try:
         HouseSentinel(stop_event, start_event, key, None, None)
     except BaseException:
@@ -128,17 +149,20 @@ def _guard(parent: int, stop_event: Any, start_event: Any, key: uuid.UUID, on_st
         os._exit(CRASHED)
 
 
-def _live(parent: int, on_stop: Callback | None, target: Callable[..., None], *args: Any) -> None:
+def _live(parent: int, on_stop: OnStop | None, drain_seconds: float, target: Callable[..., None], *args: Any) -> None:
     die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to all of the group: pusher and monitor end when told
     if on_stop is not None:
-        signal.signal(signal.SIGTERM, lambda number, frame: _wind_up(on_stop))
+        signal.signal(signal.SIGTERM, lambda number, frame: _wind_up(on_stop, drain_seconds))
+        signal.signal(signal.SIGINT, lambda number, frame: _wind_up(on_stop, 0))
     target(*args)
 
 
-def _wind_up(on_stop: Callback) -> None:
-    on_stop()
+def _wind_up(on_stop: OnStop, seconds: float) -> None:
+    on_stop(seconds)
     # A worker that alone got the signal would wait for ever; when all stop, it is gone long before.
-    timer = threading.Timer(ALONE_SECONDS, os._exit, [CRASHED])
+    timer = threading.Timer(seconds + ALONE_SECONDS, os._exit, [CRASHED])
     timer.daemon = True
     timer.start()
 

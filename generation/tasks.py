@@ -19,7 +19,7 @@ def drain() -> int:
     """Draw what waits, one after the other; return after about a minute and ring again. Returns how many were drawn."""
     worker, drawn = the_worker(), 0
     end = time.monotonic() + DRAIN_SECONDS
-    while not worker.stopping:
+    while not worker.leaving:
         if not worker.serve_one():
             worker.warm_up()
             break

@@ -359,6 +359,9 @@ def main() -> None:
     arguments = _arguments()
     if arguments.die_with:
         _die_with(arguments.die_with)
+    # Sent to everybody of a service. The client answers for this process, and may have a picture finished first.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     os.environ.update(OFFLINE)
     faulthandler.enable()
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s room %(name)s %(message)s")

@@ -5,6 +5,7 @@ long it hangs somewhere, and the process ends itself: the cluster is started aga
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -32,9 +33,23 @@ class Pulse:
     """What main thread and heartbeat share. Plain attributes: each is written by one thread and read by the other."""
 
     def __init__(self) -> None:
-        self.stopping = False
+        self._leaves_at = math.inf
         self._touched = time.monotonic()
         self._leases: dict[uuid.UUID, uuid.UUID] = {}  # replaced, never changed: the other thread may be reading it
+
+    def leave(self, seconds: float) -> None:
+        """Begin nothing more, and give back what is not finished in so many seconds. Sooner wins."""
+        self._leaves_at = min(self._leaves_at, time.monotonic() + seconds)
+
+    @property
+    def leaving(self) -> bool:
+        """Asked to end: nothing new is begun."""
+        return self._leaves_at < math.inf
+
+    @property
+    def stopping(self) -> bool:
+        """There is no time left for what is drawn either."""
+        return time.monotonic() >= self._leaves_at
 
     def touch(self) -> None:
         """The main thread goes on."""

@@ -50,6 +50,8 @@ class Sitting:
         return [drawing for drawing in self.drawings if not drawing.ended]
 
     def _newcomers(self) -> list[Ask]:
+        if self.pulse.leaving:
+            return []
         pictures = sum(int(drawing.request.param("count", 1)) for drawing in self._open)
         try:
             return self._seat(self.companions(pictures))

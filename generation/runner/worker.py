@@ -40,9 +40,9 @@ class Worker:
         Heartbeat(self.device, self.pulse, self.room.status, self._look_around).start()
 
     @property
-    def stopping(self) -> bool:
-        """Asked to end."""
-        return self.pulse.stopping
+    def leaving(self) -> bool:
+        """Asked to end: nothing new is begun."""
+        return self.pulse.leaving
 
     @property
     def resident(self) -> list[str]:
@@ -85,7 +85,7 @@ class Worker:
 
     def _tick(self) -> None:
         self.pulse.touch()
-        if self.stopping:
+        if self.leaving:
             raise CanceledError("The worker stops.")
 
     def _reap(self) -> None:
@@ -101,6 +101,6 @@ def the_worker() -> Worker:
     return Worker()
 
 
-def stop() -> None:
-    """Asked by a signal to end: what is drawn goes back to the queue. Sets a flag only, as a signal handler must."""
-    PULSE.stopping = True
+def stop(seconds: float) -> None:
+    """Asked by a signal to end: what is not drawn in so many seconds goes back to the queue. Sets a number only."""
+    PULSE.leave(seconds)

@@ -69,6 +69,8 @@ OVERNIGHT_SECONDS_A_DAY = env_int("TESSERA_OVERNIGHT_SECONDS_A_DAY", 0, least=0,
 PROJECT_MAX_QUEUED = env_int("TESSERA_PROJECT_MAX_QUEUED", 0, least=0, most=100_000)
 PROJECT_SECONDS_A_DAY = env_int("TESSERA_PROJECT_SECONDS_A_DAY", 0, least=0, most=10_000_000)
 MAX_ATTEMPTS = 2
+# How long SIGTERM lets the worker finish what it draws; Ctrl-C never waits.
+DRAIN_SECONDS = env_int("TESSERA_DRAIN_SECONDS", 30, least=0, most=3600)
 # What drawing costs, where operators want to know. A device's row in the admin may differ.
 WATTS = env_int("TESSERA_WATTS", 0, least=0, most=1_000_000)
 PRICE_PER_KWH = env_decimal("TESSERA_PRICE_PER_KWH", "0", most=1_000_000)

@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 4.0
 FIRST_PAUSE = 0.4
-LONGEST_PAUSE = 30.0
-STABLE_SECONDS = 60.0
+LONGEST_PAUSE = 8.0  # people wait, and whatever it was may be over
+STABLE_SECONDS = 10.0  # what cannot start at all dies sooner
 
 
 @dataclass(slots=True)
@@ -27,6 +27,9 @@ class Child:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
+    # How to end it at once, and how many seconds SIGTERM gives it to finish what it has in hand.
+    at_once: signal.Signals = signal.SIGTERM
+    drain_seconds: float = 0.0
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     deaths: int = 0
@@ -42,7 +45,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 # A supervisor that is killed must not leave servers behind that hold the port and the device.
-                preexec_fn=partial(end_with_parent, signal.SIGTERM),  # noqa: PLW1509 one call into libc
+                preexec_fn=partial(end_with_parent, self.at_once),  # noqa: PLW1509 one call into libc
             )
         except (OSError, subprocess.SubprocessError) as error:
             self._back_off(f"could not be started ({error})")
@@ -68,10 +71,15 @@ class Child:
         self.restart_at = now + pause
         logger.warning("%s %s; it is started again in %.1f s", self.name, reason, pause)
 
-    def terminate(self) -> None:
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def ask(self, number: signal.Signals) -> None:
         """Ask it, and only it, to end."""
         if self.process and self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(number)
 
     def finish(self, deadline: float) -> None:
         """Wait until the deadline, then kill what is left of its process group."""
@@ -90,10 +98,14 @@ class Child:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs children until `stop` is asked for by a signal."""
+    """Runs children until `stop` is asked for by a signal: SIGTERM lets them finish what they have in hand.
+
+    SIGINT and SIGHUP do not, also when they come later.
+    """
 
     children: list[Child]
     stopping: bool = field(default=False)
+    hurry: bool = field(default=False)
 
     def start(self) -> None:
         """Take the signals and start everybody."""
@@ -115,13 +127,23 @@ class Supervisor:
             time.sleep(0.2)
         return False
 
+    def drain(self) -> None:
+        """Let those finish who have something in hand, while the others go on. Returns at once when in a hurry."""
+        busy = [child for child in self.children if child.drain_seconds]
+        for child in busy if not self.hurry else ():
+            child.ask(signal.SIGTERM)
+        end = time.monotonic() + max((child.drain_seconds for child in busy), default=0.0) + STOP_SECONDS
+        while not self.hurry and time.monotonic() < end and any(child.alive for child in busy):
+            time.sleep(0.1)
+
     def stop(self) -> None:
         """End everybody within STOP_SECONDS."""
         deadline = time.monotonic() + STOP_SECONDS
         for child in self.children:
-            child.terminate()
+            child.ask(child.at_once)
         for child in self.children:
             child.finish(deadline)
 
     def _ask_to_stop(self, number: int, frame: object) -> None:
         self.stopping = True
+        self.hurry = self.hurry or number != signal.SIGTERM

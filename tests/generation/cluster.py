@@ -34,7 +34,7 @@ class ClusterProcess:
         """What it printed."""
         return self.data / "cluster.log"
 
-    def start(self, settings: str = "config.settings", *, side_by_side: int = 1) -> None:
+    def start(self, settings: str = "config.settings", *, side_by_side: int = 1, drain: int = 0) -> None:
         """Start it and wait for the first beat of its worker."""
         before = self.beat()
         with self.log.open("ab") as log:
@@ -45,6 +45,7 @@ class ClusterProcess:
                     **environment(self.data),
                     "DJANGO_SETTINGS_MODULE": settings,
                     "TESSERA_SIDE_BY_SIDE": str(side_by_side),
+                    "TESSERA_DRAIN_SECONDS": str(drain),
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -150,6 +151,7 @@ def environment(data: Path) -> dict[str, str]:
         "TESSERA_LEASE_SECONDS": "5",
         "TESSERA_STALL_SECONDS": "5",
         "TESSERA_LOAD_SECONDS": "60",
+        "TESSERA_DRAIN_SECONDS": "0",
         "TESSERA_DEVICE": "cpu",
         "TESSERA_THREADS": "1",
     }

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
 
@@ -159,6 +160,30 @@ def test_faults_of_the_cluster_lose_nothing_and_leave_nobody(cluster: ClusterPro
     cluster.start()
     cluster.wait_for(late, "completed", attempt=2)
     assert_complete(late)
+
+
+def test_what_is_drawn_is_finished_before_the_end_unless_it_has_to_be_quick(
+    cluster: ClusterProcess, checkpoint: Checkpoint
+) -> None:
+    cluster.stop()
+    cluster.start(drain=600)
+    first, second = wish(checkpoint), wish(checkpoint)
+    in_mid_picture(cluster, first)
+    for process in [psutil.Process(cluster.top), *psutil.Process(cluster.top).children(recursive=True)]:
+        process.send_signal(signal.SIGTERM)  # as service managers do it
+    assert cluster.ended() == 0
+    cluster.wait_for(first, "completed", attempt=1)
+    assert_complete(first)
+    second.refresh_from_db()
+    assert (second.state, second.attempt) == ("queued", 0)
+
+    cluster.start(drain=600)
+    in_mid_picture(cluster, second)
+    os.killpg(cluster.top, signal.SIGTERM)
+    os.kill(cluster.top, signal.SIGINT)
+    assert cluster.ended() == 0
+    second.refresh_from_db()
+    assert (second.state, second.attempt) == ("queued", 0)
 
 
 def test_who_was_drawn_beside_others_when_the_room_died_is_drawn_alone(

@@ -157,7 +157,8 @@ def test_a_worker_that_stops_gives_all_of_them_back(
 
     def stops(self: drawing.Drawing, reply: object) -> None:
         seen.append(self.request.params["seed"])
-        pulse.stopping = seen.count(2) > 3
+        if seen.count(2) > 3:
+            pulse.leave(0)
         hear(self, reply)  # type: ignore[arg-type]
 
     monkeypatch.setattr(drawing.Drawing, "hear", stops)

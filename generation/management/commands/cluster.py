@@ -37,7 +37,7 @@ class Command(BaseCommand):
         with only_cluster(Path(settings.DATA), settings.DEVICE_NAME):
             only_here()
             prepare()
-            code = HouseCluster(on_stop=worker.stop).run()
+            code = HouseCluster(on_stop=worker.stop, drain_seconds=settings.DRAIN_SECONDS).run()
         sys.exit(code)
 
 

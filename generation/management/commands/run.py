@@ -61,6 +61,7 @@ class Command(BaseCommand):
             try:
                 supervisor.start()
                 self.serve(supervisor, administrator, welcome=not options["no_welcome"])
+                self.drain(supervisor)
             finally:
                 supervisor.stop()
                 self.say("Stopped.")
@@ -102,6 +103,12 @@ class Command(BaseCommand):
         if welcome:
             self.welcome(supervisor)
         supervisor.watch(lambda: False)
+
+    def drain(self, supervisor: Supervisor) -> None:
+        """SIGTERM, as service managers send it, lets the picture in hand be finished; Ctrl-C does not."""
+        if settings.DRAIN_SECONDS and not supervisor.hurry:
+            self.say(f"Finishing what is drawn, for at most {settings.DRAIN_SECONDS} s; Ctrl-C ends it at once.")
+            supervisor.drain()
 
     def welcome(self, supervisor: Supervisor) -> None:
         """The first pictures. Without them the portal is as healthy as with them."""
@@ -189,7 +196,8 @@ def web(port: int | None = None) -> Child:
 
 def cluster() -> Child:
     """The django-q2 cluster, which holds the engine room."""
-    return Child("cluster", [sys.executable, str(settings.ROOT / "manage.py"), "cluster"], child_environment())
+    command = [sys.executable, str(settings.ROOT / "manage.py"), "cluster"]
+    return Child("cluster", command, child_environment(), signal.SIGINT, settings.DRAIN_SECONDS)
 
 
 def is_ready() -> bool:
