@@ -1,48 +1,38 @@
-"""Turn work that only talks by call-backs into an iterator, by running it on a thread of its own."""
+"""Turn work that only talks by call-backs into an iterator, on the same thread.
+
+Not on a thread of its own: each thread keeps a team of OpenMP workers, and two teams on one device's cores wait for
+each other at every product (docs/performance.md). So the work has a stack of its own, and both take turns.
+"""
 
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
-from threading import Event, Thread
-from typing import TypeVar
+from typing import TypeVar, cast
+
+import torch
+from greenlet import getcurrent, greenlet
 
 Item = TypeVar("Item")
 Emit = Callable[[Item], None]
 
 
-class ClosedError(Exception):
-    """Raised inside the work when nobody listens any more."""
-
-
 def iterate_aside(work: Callable[[Emit[Item]], None]) -> Iterator[Item]:
-    """Yield what `work` emits.
+    """Yield what `work` emits; it rests until the next item is asked for.
 
-    An exception of the work is raised here. Closing the iterator ends the work at its next emit, and waits for that.
+    An exception of the work is raised here. Closing the iterator ends the work where it rests, by a GreenletExit.
+    Close it in the thread that asked for its items.
     """
-    items: SimpleQueue[Item | None] = SimpleQueue()
-    closed, failures = Event(), list[BaseException]()
+    graded = torch.is_grad_enabled()
 
     def emit(item: Item) -> None:
-        if closed.is_set():
-            raise ClosedError
-        items.put(item)
+        with torch.set_grad_enabled(graded):  # what the work turned off is not off for who listens
+            cast(greenlet, worker.parent).switch(item)
 
-    def run() -> None:
-        try:
-            work(emit)
-        except ClosedError:
-            pass
-        except BaseException as error:  # noqa: BLE001 it is raised again below, where somebody can act on it
-            failures.append(error)
-        finally:
-            items.put(None)
-
-    thread = Thread(target=run, name="drawing", daemon=True)
-    thread.start()
+    worker = greenlet(work)
     try:
-        while (item := items.get()) is not None:
-            yield item
+        item = worker.switch(emit)
+        while not worker.dead:
+            yield cast(Item, item)
+            worker.parent = getcurrent()  # may be another one by now
+            item = worker.switch()
     finally:
-        closed.set()
-        thread.join()
-    if failures:
-        raise failures.pop()
+        while not worker.dead:
+            worker.throw()

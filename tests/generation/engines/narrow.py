@@ -15,11 +15,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from generation.engines import diffusion, glm_image_refining
 from generation.engines.device import Device
 from generation.engines.weights import Weights
 
 PLENTY = 1 << 40
+PIXELS = torch.uint8  # which are made to be handed to the host
 DRAWING = ("drawing", "looking", "describing")  # how `memory_errors` is told that the device works
 
 
@@ -119,7 +119,7 @@ class Watching(TorchDispatchMode):
         given = {id_of(one) for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
         answer = function(*args, **(kwargs or {}))
         for one in tree_leaves(answer):
-            if isinstance(one, torch.Tensor) and one.nbytes and id_of(one) not in given:
+            if isinstance(one, torch.Tensor) and one.nbytes and one.dtype is not PIXELS and id_of(one) not in given:
                 self._device.count(one)
         return answer
 
@@ -148,20 +148,8 @@ def _about(tensor: torch.Tensor) -> tuple[int, int, Any]:
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, device: NarrowDevice) -> None:
-    """Also where nobody says that the device works: pipelines in threads of their own, and weights that are woken."""
+    """Also where nobody says that the device works: weights that are woken."""
 
-    def watched(aside: Any) -> Any:
-        def watched_aside(work: Any) -> Any:
-            def watched_work(emit: Any) -> None:
-                with Watching(device):
-                    work(emit)
-
-            return aside(watched_work)
-
-        return watched_aside
-
-    for module in (diffusion, glm_image_refining):
-        monkeypatch.setattr(module, "iterate_aside", watched(module.iterate_aside))
     wake = Weights.wake
 
     def watched_wake(weights: Weights) -> None:
