@@ -3,7 +3,6 @@
 The cuda and mps paths follow PyTorch's documentation and could not be run where they were written (no such device).
 """
 
-import ctypes
 import gc
 import resource
 import sys
@@ -15,7 +14,7 @@ from typing import Literal, Self, cast, get_args
 import psutil
 import torch
 
-from generation.engines import metal
+from generation.engines import heap, metal
 from generation.engines.errors import DeviceError, DeviceMemoryError
 from generation.engines.plan import MemoryRung
 
@@ -75,7 +74,7 @@ class Device:
         elif self.kind == "mps":
             used = metal.memory_used()
         else:
-            used = psutil.Process().memory_info().rss
+            used = psutil.Process().memory_info().rss - heap.shelved_bytes()
         self._seen = max(self._seen, used)
         return used
 
@@ -169,6 +168,7 @@ class Device:
     def purge(self) -> None:
         """Give back what nobody refers to any more: garbage, the allocator's cache, the heap's free pages."""
         gc.unfreeze()
+        heap.clear_shelf()
         self.tidy()
 
     def tidy(self) -> None:
@@ -185,7 +185,11 @@ class Device:
                 torch.cuda.empty_cache()
                 getattr(torch._C, "_host_emptyCache", lambda: None)()  # pinned pages nobody holds
         gc.freeze()
-        _trim_heap()
+        self.trim()
+
+    def trim(self) -> None:
+        """Give back what is merely free in the heap of this process."""
+        heap.trim()
 
     def starting_rung(self, width: int, height: int) -> MemoryRung:
         """The most generous rung that is safe to begin with for a picture of this size."""
@@ -248,10 +252,3 @@ def _address_limits() -> list[int]:
     """What `ulimit -v` allows, which counts all that is mapped; none where it is not set."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return [] if limit == resource.RLIM_INFINITY else [limit]
-
-
-def _trim_heap() -> None:
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
-        if trim is not None:
-            trim(0)

@@ -41,6 +41,9 @@ class Int8Product:
         result = result.mul_(scales)
         return result if self._bias is None else result.add_(self._bias)
 
+    def retire(self) -> None:
+        """Its memory goes with it."""
+
 
 def works_in_int8() -> bool:
     """Whether this machine's CPU and torch have it, and sum right."""

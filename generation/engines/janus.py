@@ -95,7 +95,6 @@ class JanusEngine:
             turns = self._plan.uses("components")
             if self._device.kind == "cpu" and not turns:  # the order in which its convolutions are fastest
                 self._network.model.vqmodel.decoder.to(memory_format=torch.channels_last)
-                self._draft = self._parts.draft() if self._parts is not None and self._mosaic is None else None
             make = Int8Product if self._plan.precision == INT8 else maker_for(self._network.lm_head.weight)
             self._joins = make is Plain
             self._core = JanusCore(self._network, make=Asked if turns else self.weights.fetching(make))
@@ -181,7 +180,7 @@ class JanusEngine:
                 yield from self._describe(prompt, seen, cancel)
             return
         for index in range(params.count):
-            decoder, seed = self._decoder(), params.seed + index
+            decoder, seed = self._decoder(streams=True), params.seed + index
             seat = Seat(prompt.rows, sampling, device.generator(seed), decoder.tokens, decoder.allowed, seen)
             yield Picture(number, index, seed, seat, decoder, cancel)
 
@@ -198,11 +197,13 @@ class JanusEngine:
             return 0
         return bytes_of([self._network]) + self._made()
 
-    def _decoder(self) -> StreamingDecoder:
-        """A new one, for one picture."""
+    def _decoder(self, *, streams: bool = False) -> StreamingDecoder:
+        """A new one, for one picture. What only fragments need is made with the first that `streams`."""
         if self._mosaic is not None:
             return MosaicDecoder(self._mosaic)
         assert self._parts is not None  # noqa: S101 set when loading
+        if streams and self._draft is None and not self._plan.uses("components"):
+            self._draft = self._parts.draft()
         return JanusDecoder(self._parts, draft=self._draft)
 
     def _prompt(self, params: GenerationParams, *, guided: bool) -> Prompt:

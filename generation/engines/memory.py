@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from generation.engines import heap
 from generation.engines.base import Engine
 from generation.engines.errors import DeviceMemoryError, EngineError
 from generation.engines.factory import create_engine
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SLACK = 256 * MEBIBYTE  # free in the heap, but kept for the next picture
 LOADING_RUNGS: tuple[MemoryRung, ...] = ("components", "sequential")  # the only ones that need less to load
 
 
@@ -89,6 +91,8 @@ class MemoryManager:
             raise
         finally:
             entry.leases -= 1
+            if entry.engine.weights is not None:
+                entry.engine.weights.recount()
             entry.used = time.time()
             self._tiers.publish()
             if not sound:
@@ -100,6 +104,7 @@ class MemoryManager:
 
     def rest(self) -> None:
         """Lay aside what nobody used for long, forget it after as long again. Call now and then while idle."""
+        self.device.trim()
         if not self.limits.idle_seconds:
             return
         now = time.time()
@@ -107,7 +112,9 @@ class MemoryManager:
         tired = [one for one in idle if now - one.used >= self.limits.idle_seconds]
         gone = [one for one in tired if now - one.used >= 2 * self.limits.idle_seconds]
         self._forget(gone, "nobody used it for long")
-        self._lay_aside([one for one in tired if one.tier == "device" and one not in gone], "nobody used it for long")
+        if weary := [one for one in tired if one.tier == "device" and one not in gone]:
+            self._lay_aside(weary, "nobody used it for long")
+            heap.clear_shelf()  # nobody comes in their stead
 
     def keep_warm(self, specs: Sequence[CheckpointSpec]) -> None:
         """From now on these, and no others, are kept warm: brought to the device as far as they fit beside the rest.
@@ -133,8 +140,8 @@ class MemoryManager:
         wishes = self.ledger.wishes + (wish is not None)
         if busy:
             return self._tiers.publish(wishes=wishes)
-        beside = max(self.device.memory_used() - self._tiers.device_bytes(), 0)
-        baseline = self.ledger.baseline
+        baseline, ours = self.ledger.baseline, self._tiers.device_bytes()
+        beside = max(self._used(baseline + ours + SLACK) - ours, 0)
         newest = self._tiers.newest()
         if newest is not None and newest not in self._known:
             if wish is not None:
@@ -175,7 +182,7 @@ class MemoryManager:
         """Whether one more can be drawn beside the `others`, who may not have used yet what they will need."""
         work = [self._foresight.work(spec, plan, one) * one.count for one in (params, *others)]
         promised = self.outside + self._foresight.weights(spec, plan) + sum(work[1:])
-        return max(self.device.memory_used(), promised) + work[0] <= self.ledger.budget
+        return max(self._used(self.ledger.budget - work[0]), promised) + work[0] <= self.ledger.budget
 
     def spare(self, spec: CheckpointSpec, plan: Plan, *, loading: bool = False) -> Plan | None:
         """Memory ran out by `plan`: free all that can be freed; the plan to try next, if any."""
@@ -203,7 +210,15 @@ class MemoryManager:
         if self._tiers.find(spec) in resident or (self.limits.most and len(resident) >= self.limits.most):
             return False
         need = self._foresight.weights(spec, self._foresight.usual(spec))
-        return self.device.memory_used() + need <= self.ledger.budget
+        return self._used(self.ledger.budget - need) + need <= self.ledger.budget
+
+    def _used(self, most: int) -> int:
+        """Bytes in use; when they are more than `most`, once more without those that are merely free in the heap."""
+        used = self.device.memory_used()
+        if used > most:
+            self.device.trim()
+            used = self.device.memory_used()
+        return used
 
     def _gives(self) -> int:
         """Bytes that one checkpoint can have now if all others leave."""
@@ -240,7 +255,8 @@ class MemoryManager:
         while True:
             others = [one for one in self._tiers.resident() if one is not entry]
             crowded = bool(most) and len(others) >= most
-            have = self.device.memory_used() - (entry.device_bytes if entry else 0)
+            own = entry.device_bytes if entry else 0
+            have = self._used(self.ledger.budget - need + own) - own
             if not crowded and (have + need <= self.ledger.budget or not others):
                 return
             idle = [one for one in self._tiers.idle("device") if one is not entry]
@@ -264,6 +280,7 @@ class MemoryManager:
 
     def _load(self, spec: CheckpointSpec, plan: Plan) -> Entry | None:
         """None when memory ran out. Whatever fails, nothing of it stays resident."""
+        heap.clear_shelf()
         before, began = self.device.memory_used(), time.perf_counter()
         self.tell(Note(LOADING, f"Loading {spec.name}", {"checkpoint": spec.name}))
         self._sums.verify(spec, partial(self._tell_check, spec.name))

@@ -5,12 +5,16 @@ then views of the joined ones (Plain) or empty (Packed, int8), so that nothing i
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from generation.engines import heap
+
+WORTH_JOINING = 8 * 1024 * 1024  # bytes up to which a product less is worth a copy more when a checkpoint is woken
 FEW = 2  # rows below which oneDNN takes another kernel, with other last bits
 
 
@@ -21,6 +25,9 @@ class Product(Protocol):
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """What the layers would give, side by side."""
+
+    def retire(self) -> None:
+        """It is not used any more."""
 
 
 Maker = Callable[[Sequence[nn.Linear]], Product]
@@ -41,6 +48,9 @@ class Plain:
         """Every device's own kernel."""
         return F.linear(rows, self._weight, self._bias)
 
+    def retire(self) -> None:
+        """Its memory goes with it."""
+
 
 class Packed:
     """Float32 on a CPU: the weights in the order in which oneDNN's kernels read them.
@@ -48,20 +58,52 @@ class Packed:
     What a row gives does not depend on the rows beside it, to the last bit, which a batch relies on; only a row quite
     alone takes another kernel, so it is given a companion. torch's own linear has no such order, and is slower by far
     with few rows: 8.8 ms instead of 2.0 for two rows of 2048 and weights of 92 MB on two cores of an AMD Turin.
+
+    Large weights stay apart: to put them side by side before they are packed is one copy more of all their bytes.
     """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        weight, self._bias = joined(layers)
-        self.size_bytes = weight.nbytes + (0 if self._bias is None else self._bias.nbytes)
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, FEW)
+        join = sum(layer.weight.nbytes for layer in layers) <= WORTH_JOINING
+        self._parts = [_packed(group) for group in ([layers] if join else [[layer] for layer in layers])]
+        self.size_bytes = sum(part.size_bytes for part in self._parts)
         forget(layers)
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """The same bits for a row, whatever its company."""
         alone = len(rows) == 1
         rows = rows.expand(FEW, -1).contiguous() if alone else rows
-        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
+        found = [part.multiply(rows) for part in self._parts]
+        result = found[0] if len(found) == 1 else torch.cat(found, dim=-1)
         return result[:1] if alone else result
+
+    def retire(self) -> None:
+        """It is not used any more: its memory is kept for who is packed next (heap.py)."""
+        for part in self._parts:
+            heap.shelve(part.weight, torch.ops.mkldnn.data_ptr(part.weight), part.weight_bytes)
+        self._parts = []
+
+
+@dataclass(slots=True)
+class _Part:
+    """Weights that were packed, and the biases that go with them."""
+
+    weight: torch.Tensor
+    weight_bytes: int
+    bias: torch.Tensor | None
+
+    @property
+    def size_bytes(self) -> int:
+        return self.weight_bytes + (0 if self.bias is None else self.bias.nbytes)
+
+    def multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
+        return result
+
+
+def _packed(layers: Sequence[nn.Linear]) -> _Part:
+    weight, bias = joined(layers)
+    heap.free_for(weight.nbytes)
+    return _Part(torch.ops.mkldnn._reorder_linear_weight(weight, FEW), weight.nbytes, bias)
 
 
 class Asked:
@@ -75,6 +117,9 @@ class Asked:
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """One after the other."""
         return torch.cat([layer(rows) for layer in self._layers], dim=-1)
+
+    def retire(self) -> None:
+        """It holds nothing."""
 
 
 def maker_for(weight: torch.Tensor) -> Maker:

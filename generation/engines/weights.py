@@ -8,10 +8,11 @@ device. So laying aside copies nothing: the copy is dropped, or the mapped pages
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import torch
 
+from generation.engines import heap
 from generation.engines.mapped import is_mapped, mapped_spans, populate, release
 from generation.engines.plan import MemoryRung
 from generation.engines.turns import Turns, component_groups, layer_groups
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
 SMALL_VECTOR = 64 * 1024  # as SMALL, for what has one dimension only: norms are read by hand here and there
 SMALL = 256  # bytes up to which a tensor is not worth moving back and forth
 Parts = Mapping[str, Sequence[torch.nn.Module]]
-Made = TypeVar("Made")
+
+
+class Retiring(Protocol):
+    """What is made of weights."""
+
+    size_bytes: int
+
+    def retire(self) -> None:
+        """It is not used any more."""
+
+
+Made = TypeVar("Made", bound=Retiring)
 
 
 def nothing() -> None:
@@ -86,6 +98,9 @@ class Weights:
     unmake: Callable[[], None] = field(default=nothing)
     late: Sequence[torch.nn.Module] = ()
     pinned_bytes: int = 0
+    _made: list[Retiring] = field(default_factory=list)
+    _counted: tuple[int, int] | None = None
+    _reused: int = 0  # bytes that will be made again, of what others left
 
     @classmethod
     def of(cls, device: "Device", parts: Parts, dtypes: Mapping[str, torch.dtype]) -> Self:
@@ -115,12 +130,23 @@ class Weights:
     @property
     def device_bytes(self) -> int:
         """Held on the device now."""
-        return sum(weight.device_bytes for weight in self.all)
+        return self._count()[0]
 
     @property
     def warm_bytes(self) -> int:
         """Waiting in host memory."""
-        return sum(weight.warm_bytes for weight in self.all)
+        return self._count()[1]
+
+    def recount(self) -> None:
+        """Somebody worked with them, and may have widened some."""
+        self._counted = None
+
+    def _count(self) -> tuple[int, int]:
+        """Bytes on the device and in host memory: asked for far more often than they change."""
+        if self._counted is None:
+            device = sum(weight.device_bytes for weight in self.all)
+            self._counted = device, sum(weight.warm_bytes for weight in self.all)
+        return self._counted
 
     @property
     def taken_bytes(self) -> int:
@@ -156,6 +182,7 @@ class Weights:
 
     def wake(self) -> None:
         """Everything on the device, or what is arranged. May run out of memory, and then some of it is there."""
+        heap.keep_shelved(0 if self._turns else self._reused)
         if self._turns is None:
             late = {id(weight) for weight in self._within(_below(self.late))}
             self._wake([weight for weight in self.all if weight.is_needed and id(weight) not in late])
@@ -163,6 +190,7 @@ class Weights:
         if self._turns is None:
             self._wake([weight for weight in self.all if weight.is_needed])
         self._sleep([weight for weight in self.all if not weight.is_needed])  # taken up by what was made
+        heap.clear_shelf()
 
     def fetching(
         self, make: Callable[[Sequence[torch.nn.Linear]], Made]
@@ -177,6 +205,7 @@ class Weights:
             self._wake(taken)
             result = make(layers)
             self._sleep([weight for weight in taken if not weight.is_needed])
+            self._made.append(result)
             return result
 
         return made
@@ -184,6 +213,11 @@ class Weights:
     def sleep(self) -> None:
         """Nothing on the device."""
         self.unmake()
+        before = heap.shelved_bytes()
+        for made in self._made:
+            made.retire()
+        self._reused = heap.shelved_bytes() - before
+        self._made.clear()
         for weight in self.all:
             if not weight.is_needed:
                 weight.restore()
@@ -199,7 +233,9 @@ class Weights:
             self._turns.end()
         self._turns, self.parts, self.make, self.unmake, self.late = None, {}, nothing, nothing, ()
         self.all.clear()
+        self.recount()
         self._of.clear()
+        self._made.clear()
 
     def _within(self, modules: Iterable[torch.nn.Module]) -> list[Weight]:
         tensors = (t for module in modules for t in [*module._parameters.values(), *module._buffers.values()])
@@ -214,6 +250,7 @@ class Weights:
     def _wake(self, weights: Iterable[Weight]) -> None:
         """Copies are made one by one, and the pages that each was made from are given back at once."""
         waiting = [weight for weight in weights if not weight.awake]
+        self.recount()
         with torch.inference_mode(False), torch.no_grad():
             for weight in waiting:
                 if not weight.is_master:
@@ -235,6 +272,7 @@ class Weights:
 
     def _sleep(self, weights: Iterable[Weight]) -> None:
         leaving = [weight for weight in weights if weight.awake]
+        self.recount()
         with torch.inference_mode(False), torch.no_grad():
             for weight in leaving:
                 weight.awake = False

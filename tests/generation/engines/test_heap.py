@@ -1,0 +1,85 @@
+"""Memory of packed weights that leave: kept for those that come, never longer than until they are there."""
+
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from generation.engines import heap
+from generation.engines.base import CancelToken
+from generation.engines.device import Device
+from generation.engines.limits import Limits
+from generation.engines.memory import MemoryManager
+from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.engines.products import Packed, packs
+
+KILOBYTE = 1024
+
+
+@pytest.fixture(autouse=True)
+def clear() -> None:
+    heap.clear_shelf()
+
+
+def shelved(count: int, size: int = 100 * KILOBYTE) -> list[weakref.ref[torch.Tensor]]:
+    """Blocks of one size; the first has the highest address."""
+    lives = []
+    for number in range(count):
+        block = torch.empty(size, dtype=torch.uint8)
+        heap.shelve(block, count - number, size)
+        lives.append(weakref.ref(block))
+        del block
+    return lives
+
+
+def test_blocks_are_freed_in_the_order_of_their_addresses_as_they_are_asked_for() -> None:
+    lives = shelved(4)
+    heap.free_for(20 * KILOBYTE)
+    assert [life() is None for life in lives] == [False, False, False, True]
+    heap.free_for(10 * KILOBYTE)
+    assert [life() is None for life in lives] == [False, False, False, True], "there was enough left"
+    heap.free_for(100 * KILOBYTE)
+    assert [life() is None for life in lives] == [False, False, True, True]
+    assert heap.shelved_bytes() == 200 * KILOBYTE
+    heap.free_for(10**9)
+    assert heap.shelved_bytes() == 0
+
+
+def test_no_more_is_kept_than_will_be_used() -> None:
+    lives = shelved(4)
+    heap.keep_shelved(250 * KILOBYTE)
+    assert [life() is None for life in lives] == [True, True, False, False]
+
+
+def test_what_waits_does_not_count_as_used() -> None:
+    device, block = Device("cpu"), torch.ones(64 * 1024 * KILOBYTE, dtype=torch.uint8)
+    before = device.memory_used()
+    heap.shelve(block, 1, block.nbytes)
+    assert device.memory_used() <= before - block.nbytes // 2
+    device.purge()
+    assert heap.shelved_bytes() == 0
+
+
+def test_a_product_that_retires_leaves_its_memory_and_nothing_else() -> None:
+    if not packs():
+        pytest.skip("this machine cannot")
+    layers = [nn.Linear(64, 48), nn.Linear(64, 16)]
+    product = Packed(layers)
+    product.retire()
+    assert heap.shelved_bytes() == 64 * 64 * 4
+    assert product._parts == []
+
+
+def test_after_a_swap_nothing_waits(janus_folder: Path) -> None:
+    manager = MemoryManager(Device("cpu"), limits=Limits(most=1))
+    params, drawn = GenerationParams("a cat", 16, 16, 7), []
+    for name in ("a", "b", "a", "b"):
+        with manager.acquire(CheckpointSpec(name, str(janus_folder), "multimodal")) as engine:
+            assert heap.shelved_bytes() == 0
+            drawn.append(list(engine.generate(params, CancelToken()))[-1].pixels.tobytes())  # type: ignore[union-attr]
+    assert len(set(drawn)) == 1
+    manager.limits = Limits(idle_seconds=1e-9)
+    manager.rest()
+    assert heap.shelved_bytes() == 0
