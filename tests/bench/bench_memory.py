@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from generation.engines.params import CheckpointSpec, GenerationParams
 from tests.bench import large
 from tests.bench.rows import Row
 
-TIMED, SWAPS = 8, 50  # the timed swaps come after the others
+TIMED, SWAPS = 16, 50  # the timed swaps come after the others
 SETTLED = 5  # swaps after which memory must be flat
 ROOM = 1.6  # of a checkpoint's bytes, for it and its drawing: never for two
 GIGABYTE = 1e9
@@ -41,6 +42,7 @@ class Pair:
         self.bytes = sum(file.stat().st_size for file in self.files) // len(self.specs)
         self.params = GenerationParams("a cat", edge, edge, 7, steps=1)
         self.device = Device("cpu")
+        self.device.purge()  # what saving them took
         before = self.device.memory_used()
         self.memory = MemoryManager(self.device, limits=Limits(budget=before + int(ROOM * self.bytes)))
         self.peak = 0
@@ -60,16 +62,26 @@ class Pair:
             steps = (item for item in items if isinstance(item, Step))
             list(islice(steps, 3))
 
-    def files_again(self) -> tuple[float, float]:
-        """Seconds to map one checkpoint's files anew and give them back, and to copy their bytes."""
+    def rounds(self, *, copies: bool) -> tuple[list[float], list[float]]:
+        """Seconds of swaps and, each right after one, of a plain way to have one checkpoint's bytes again.
+
+        Neither may use memory that is there already: what left was given back to the system.
+        """
         half = [file for file in self.files if file.is_relative_to(self.specs[0].path)]
-        tensors = mapped(half)
-        mapping = [timed(lambda: release(mapped(half))) for _ in range(TIMED)]
-        copying = []
-        for _ in range(3):
+        swaps, plain = [], []
+        for number in range(TIMED):
+            swaps.append(self.swap(number))
+            tensors = mapped(half)
             release(tensors)
-            copying.append(timed(lambda: [tensor.clone() for tensor in tensors]))
-        return statistics.median(mapping), statistics.median(copying)
+            self.device.trim()
+            plain.append(timed(partial(copy, tensors) if copies else lambda: release(mapped(half))))
+            release(tensors)
+        return swaps, plain
+
+
+def copy(tensors: list[torch.Tensor]) -> object:
+    """Their pages are fetched as they are read."""
+    return [tensor.clone() for tensor in tensors]
 
 
 def mapped(files: Iterable[Path]) -> list[torch.Tensor]:
@@ -94,18 +106,18 @@ def pair(family: str, edge: int, save: Callable[[Path, int], Path], *, copies: b
         used = []
         for number in range(SWAPS):
             two.swap(number)
+            two.device.trim()  # as a room does that rests
             used.append(two.device.memory_used())
-        swaps = statistics.median(two.swap(number) for number in range(TIMED))
-        two.memory.purge("measured")
-        mapping, copying = two.files_again()
+        swaps, plain = two.rounds(copies=copies)
         budget = two.memory.ledger.budget
-    plain, doing = (copying, "copying") if copies else (mapping, "mapping")
+    doing = "copying" if copies else "mapping"
+    ratio = statistics.median(swap / other for swap, other in zip(swaps, plain, strict=True))
     settled = used[SETTLED::2], used[SETTLED + 1 :: 2]  # those of A and of B
     grown = max(max(row) / row[0] for row in settled) - 1
     size = f"{two.bytes / GIGABYTE:.2f} GB each"
-    remark = f"{swaps:.3f} s; mapping the files {mapping:.3f} s, copying their bytes {copying:.3f} s"
+    remark = f"{statistics.median(swaps):.3f} s; {doing} the files' bytes {statistics.median(plain):.3f} s"
     return [
-        Row(f"warm swap, {family}, {size}: time over {doing} its bytes", swaps / plain, 1.2, "most", "x", remark),
+        Row(f"warm swap, {family}, {size}: time over {doing} its bytes", ratio, 1.2, "most", "x", remark),
         Row(f"warm swap, {family}: peak of the budget", 100 * two.peak / budget, 100, "most", "%",
             f"{two.peak / MEBIBYTE:.0f} of {budget / MEBIBYTE:.0f} MiB, the whole process"),
         Row(f"warm swap, {family}: growth over {SWAPS} swaps", 100 * grown, 3, "most", "%",
