@@ -14,8 +14,8 @@ MESSAGE_LIMIT = 4096
 RATE = 10.0
 # What is answered from the database.
 COSTS = {"snapshot": 10.0, "resume": 10.0}
-# A page that comes back may ask for all that it has open, and for a little beside.
-BURST = (settings.MAX_QUEUED + settings.MAX_OVERNIGHT) * COSTS["resume"] + 40.0
+# A page that comes back may ask for all that it has open now, and for a little beside; stream.js asks no faster.
+BURST = settings.MAX_QUEUED * COSTS["resume"] + 40.0
 _INT_LIMIT = 2**53
 
 

@@ -13,6 +13,7 @@ import { Connection } from "./connection.js";
 import { parseFrame } from "./frames.js";
 
 const OPEN = new Set(["queued", "loading", "running", "saving"]);
+const MOST_ASKED = 20; // at once: after a night away more may have ended, and the next beat asks for the others
 const RESUME_MILLISECONDS = 1000;
 const MISSING_MILLISECONDS = 1500;
 const ANNOUNCE_MILLISECONDS = 5000;
@@ -107,7 +108,7 @@ class Stream {
 
   /** Ask for what a card lacks, at most once a second, and again while it still lacks something. */
   ask(card) {
-    if (!card || card.isFinal || this.asked.has(card.id)) return;
+    if (!card || card.isFinal || this.asked.has(card.id) || this.asked.size >= MOST_ASKED) return;
     // Without a connection there is nothing to ask: the snapshot that comes first tells what is lacking.
     if (!this.connection.say(card.resume())) return;
     this.asked.set(card.id, setTimeout(() => this.askAgain(card), RESUME_MILLISECONDS));
