@@ -1,14 +1,18 @@
 """The live store: newest preview only, a new run clears, late workers are ignored, a full disk is no failure."""
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from generation import live
 from generation.engines.fragments import Kind
 from generation.events import FRAME_LIMIT, HEADER, Frame
+from tests import servers
+from tests.portal import free_port
 
 REQUEST = uuid.UUID("0190b7a4-0000-4000-8000-000000000001")
 
@@ -30,11 +34,27 @@ def stored() -> list[tuple[str, int, int]]:
     return [(str(frame.kind), frame.index, frame.sequence) for frame in found]
 
 
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    """Of a real one."""
+    with servers.redis() as (_, url):
+        yield url
+
+
+@pytest.fixture(params=["files", "redis"])
+def store(request: pytest.FixtureRequest, settings: Any) -> None:
+    """Both kinds keep the same promises."""
+    settings.REDIS = request.getfixturevalue("redis_url") if request.param == "redis" else ""
+    live.drop(REQUEST)
+
+
+@pytest.mark.usefixtures("store")
 def test_frames_come_back_as_they_were() -> None:
     live.keep(REQUEST, fragment(0, data=b"\x00\xff" * 1000))
     assert everything() == [fragment(0, data=b"\x00\xff" * 1000).pack()]
 
 
+@pytest.mark.usefixtures("store")
 def test_only_the_newest_preview_of_each_picture_is_kept() -> None:
     for sequence in range(3):
         for index in range(2):
@@ -43,6 +63,7 @@ def test_only_the_newest_preview_of_each_picture_is_kept() -> None:
     assert stored() == [("fragment", 0, 0), ("preview", 0, 2), ("preview", 1, 2)]
 
 
+@pytest.mark.usefixtures("store")
 def test_a_new_run_clears_the_old_one_and_a_late_worker_is_ignored() -> None:
     live.keep(REQUEST, fragment(0))
     live.keep(REQUEST, fragment(0, run=2))
@@ -50,6 +71,7 @@ def test_a_new_run_clears_the_old_one_and_a_late_worker_is_ignored() -> None:
     assert [Frame.unpack(packed).run for packed in everything()] == [2]
 
 
+@pytest.mark.usefixtures("store")
 def test_missing_starts_where_the_reader_is() -> None:
     for sequence in range(12):
         live.keep(REQUEST, fragment(sequence))
@@ -75,11 +97,27 @@ def test_drop_and_sweep_forget(stage: Path) -> None:
     live.sweep([])
 
 
+@pytest.mark.usefixtures("store")
 def test_the_store_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "BYTES_LIMIT", 5000)
+    monkeypatch.setattr("generation.live.have.BYTES_LIMIT", 5000)
     for sequence in range(10):
         live.keep(REQUEST, fragment(sequence, data=bytes(1000)))
     assert sum(map(len, everything())) <= 5000
+
+
+@pytest.mark.usefixtures("store")
+def test_what_was_dropped_is_forgotten() -> None:
+    live.keep(REQUEST, fragment(0))
+    live.drop(REQUEST)
+    assert everything() == []
+
+
+def test_a_redis_that_is_away_fails_nobody(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    settings.REDIS = f"redis://127.0.0.1:{free_port()}/0"
+    live.keep(REQUEST, fragment(0))
+    assert "was not kept" in caplog.text
+    assert everything() == []
+    live.drop(REQUEST)
 
 
 def test_a_disk_that_refuses_fails_nobody(stage: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,13 +1,12 @@
-"""The live store: what has been drawn of requests that still run, for those who come late. Files, no rows.
+"""The live store in files, for one machine.
 
-LIVE_ROOT/<request>/<run>/ holds every fragment and only the newest preview of each picture, packed as they travel.
-One writer per request (the runner), any number of readers. A full disk costs the replay, never a render.
+LIVE_ROOT/<request>/<run>/ holds the frames of one run.
 """
 
 import logging
 import shutil
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +14,12 @@ from django.conf import settings
 
 from generation.engines.fragments import Kind
 from generation.events import FRAME_LIMIT, Frame
+from generation.live import have as limits
+from generation.live.have import Have, lacking
 
 logger = logging.getLogger(__name__)
 
-BYTES_LIMIT = 64 * 1024 * 1024
 SUFFIX = ".frame"
-# (kind, index of the picture) -> the first sequence number that is lacking
-Have = Mapping[tuple[Kind, int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +48,8 @@ def missing(request_id: uuid.UUID, *, run: int, have: Have, limit: int | None) -
     if newest is None:
         return []
     known = have if int(newest.name) == run else {}
-    wanted = [entry for entry in _entries(newest) if entry.sequence >= known.get((entry.kind, entry.index), 0)]
-    wanted.sort(key=lambda entry: (entry.kind is Kind.PREVIEW, entry.index, entry.sequence))
-    packed = (_read(entry) for entry in wanted[:limit])
+    stored = {(entry.kind, entry.index, entry.sequence): entry for entry in _entries(newest)}
+    packed = (_read(entry) for entry in lacking(stored, known, limit))
     return [data for data in packed if data is not None]
 
 
@@ -119,7 +116,7 @@ def _entry(path: Path) -> Entry:
 def _write(folder: Path, frame: Frame) -> None:
     packed = frame.pack()
     stored = sum(path.stat().st_size for path in folder.iterdir())
-    if len(packed) > FRAME_LIMIT or stored + len(packed) > BYTES_LIMIT:
+    if len(packed) > FRAME_LIMIT or stored + len(packed) > limits.BYTES_LIMIT:
         logger.warning("A frame of %s was not kept: too large", frame.request)
         return
     target = folder / f"{frame.kind}-{frame.index}-{frame.sequence}{SUFFIX}"
