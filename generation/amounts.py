@@ -4,12 +4,15 @@ import math
 
 from django.conf import settings
 
+from generation.models.usage import Cost
+
 DIGITS = 3
 
 
 def seconds_words(seconds: float) -> str:
-    """1234.5 -> "1,234.5 s"; to the tenth."""
-    return f"{seconds:,.1f}".removesuffix(".0") + " s"
+    """1234.5 -> "1,234.5 s", 0.042 -> "0.042 s"; to the tenth, below one to the thousandth."""
+    words = f"{seconds:,.1f}" if seconds >= 1 else f"{seconds:.3f}"
+    return (words.rstrip("0").rstrip(".") or "0") + " s"
 
 
 def energy_words(watt_hours: float) -> str:
@@ -20,6 +23,16 @@ def energy_words(watt_hours: float) -> str:
 def money_words(money: float) -> str:
     """0.000123 -> "0.000123 EUR", 12.3456 -> "12.35 EUR"."""
     return f"{money:,.2f} {settings.CURRENCY}" if money >= 1 else f"{_digits(money)} {settings.CURRENCY}"
+
+
+def cost_words(cost: Cost | None) -> str:
+    """ "2.4 device-seconds, 0.12 Wh, 0.00004 EUR": what is known of it; nothing when nothing was charged."""
+    if cost is None or not cost.milliseconds:
+        return ""
+    words = [seconds_words(cost.seconds).removesuffix(" s") + " device-seconds"]
+    words += [energy_words(cost.watt_hours)] if cost.millijoules else []
+    words += [money_words(cost.money)] if cost.nano else []
+    return ", ".join(words)
 
 
 def _digits(value: float) -> str:

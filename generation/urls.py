@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from generation.views import describing, gallery, history, media, projects, requests, studio, uploads
+from generation.views import costs, describing, gallery, history, media, projects, requests, studio, uploads
 
 urlpatterns = [
     path("", studio.studio, name="studio"),
@@ -12,6 +12,10 @@ urlpatterns = [
     path("requests/<uuid:pk>/front/", requests.front, name="request_front"),
     path("requests/<uuid:pk>/retry/", requests.retry, name="request_retry"),
     path("history/", history.history, name="history"),
+    path("costs/", costs.mine, name="costs"),
+    path("costs/costs.csv", costs.mine_csv, name="costs_csv"),
+    path("costs/all/", costs.everybody, name="costs_all"),
+    path("costs/all/costs.csv", costs.everybody_csv, name="costs_all_csv"),
     path("uploads/new/", uploads.create, name="upload_create"),
     path("uploads/<uuid:pk>/picture/", uploads.picture, name="upload_picture"),
     path("uploads/<uuid:pk>/describe/", describing.upload, name="upload_describe"),

@@ -45,6 +45,8 @@ PUBLIC = {
 OWN = {
     "studio",
     "history",
+    "costs",
+    "costs_csv",
     "activity",
     "preferences",
     "project_list",
@@ -56,6 +58,8 @@ OWN = {
     "account_email",
     "account_reauthenticate",
 }
+# Of the whole portal: operators look, nobody else.
+OPERATORS = {"costs_all", "costs_all_csv"}
 # Private to alice.
 PRIVATE = {"request_card", "request_cancel", "request_front", "request_retry", "upload_picture", "upload_describe"}
 # In alice's team project, where bob is a viewer: he may look ...
@@ -115,7 +119,7 @@ def answers(client: Client, url: str) -> dict[str, HttpResponse]:
 
 
 def test_every_url_is_sorted() -> None:
-    known = PUBLIC | OWN | OBJECTS
+    known = PUBLIC | OWN | OPERATORS | OBJECTS
     assert [door.name for door in doors() if not is_admin(door) and door.name not in known] == []
 
 
@@ -188,8 +192,18 @@ def test_own_pages_tell_nothing_of_anybody_else(
             for method, answer in answers(client, address(door, things)).items():
                 assert answer.status_code != 404, (door, method)
                 hidden = [*(set(things.values()) - seen), "alice@example.org", "a cat sat"]
-                words = answer.content.decode()
+                words = b"".join(answer).decode()
                 assert [word for word in hidden if word in words] == [], (door, method)
+
+
+@pytest.mark.parametrize("who", ["alice", "bob", "charlie"])
+def test_pages_of_operators_are_theirs(
+    who: str, request: pytest.FixtureRequest, login: Callable[[User], Client]
+) -> None:
+    client = login(request.getfixturevalue(who))
+    for door in doors():
+        if door.name in OPERATORS:
+            assert {answer.status_code for answer in answers(client, address(door, {})).values()} <= {403, 405}, door
 
 
 def sockets() -> list[str]:

@@ -8,8 +8,9 @@ from django.shortcuts import get_object_or_404
 
 from accounts.models import User
 from generation import payloads
-from generation.models import GenerationRequest, Image, Project, Upload
+from generation.models import GenerationRequest, Image, Project, Upload, UsageEntry
 from generation.models.request import RequestQuerySet
+from generation.models.usage import Cost
 
 State = GenerationRequest.State
 PIXELATED_BELOW = 384
@@ -111,6 +112,12 @@ class Card:
         return (self.request.finished_at - self.request.started_at).total_seconds()
 
     @property
+    def cost(self) -> Cost | None:
+        """What it was charged, once it is over."""
+        ends = [entry for entry in self.request.usage.all() if entry.kind != UsageEntry.Kind.RESERVE]
+        return ends[0].cost if ends else None
+
+    @property
     def can_retry(self) -> bool:
         """A new request with the same wish makes sense."""
         return self.has_project and self.request.state in {State.FAILED, State.CANCELED}
@@ -119,7 +126,7 @@ class Card:
 def with_pictures(requests: RequestQuerySet) -> RequestQuerySet:
     """Everything that cards show, in a fixed number of queries."""
     related = requests.select_related("checkpoint", "project", "source_image", "source_upload")
-    return related.prefetch_related("images")
+    return related.prefetch_related("images", "usage")
 
 
 def card_of(requests: RequestQuerySet, pk: uuid.UUID, user: User) -> Card:

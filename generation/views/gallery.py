@@ -19,7 +19,8 @@ from accounts.models import User
 from core.errors import NotAllowedError
 from core.models import parse_key
 from generation import permissions
-from generation.models import Checkpoint, GenerationRequest, Image, Membership, Project
+from generation.amounts import cost_words, seconds_words
+from generation.models import Checkpoint, GenerationRequest, Image, Membership, Project, UsageEntry
 from generation.models.image import ImageQuerySet
 from generation.services import trash as trash_service
 from generation.services.checkpoints import checkpoint_that_describes
@@ -226,7 +227,17 @@ def _facts(image: Image) -> list[tuple[str, Any]]:
     if image.request and (seconds := figures.get("total_seconds")):
         count = image.request.param("count", 1)
         facts.append(("Time taken", f"{seconds:.1f} s" + (f" for all {count}" if count > 1 else "")))
-    return facts + _circumstances(image, figures)
+    return facts + _charged(image) + _circumstances(image, figures)
+
+
+def _charged(image: Image) -> list[tuple[str, Any]]:
+    """What it cost; of several pictures drawn together its part."""
+    end = image.request and image.request.usage.filter(kind=UsageEntry.Kind.SETTLE).first()
+    if not end:
+        return []
+    count = max(end.pictures, 1)
+    together = f"; {seconds_words(end.cost.seconds)} for all {count}" if count > 1 else ""
+    return [("Cost", cost_words(end.cost.shared(count)) + together)]
 
 
 def _circumstances(image: Image, figures: dict[str, Any]) -> list[tuple[str, Any]]:
