@@ -6,11 +6,14 @@ before one of its size is asked for, and the allocator hands out the same pages 
 """
 
 import ctypes
+import resource
 import sys
 from dataclasses import dataclass, field
 
 import torch
 
+M_MMAP_THRESHOLD = -3  # mallopt(3)
+LIMITED_BLOCK = 4 * 1024 * 1024  # bytes
 SLACK = 64 * 1024  # that aligning a block may take
 
 
@@ -67,3 +70,11 @@ def trim() -> None:
         give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
         if give_back is not None:
             give_back(0)
+
+
+def heed_address_limit() -> None:
+    """Where a limit is on what is mapped (`ulimit -v`), free blocks leave at once: a heap with holes would count."""
+    if sys.platform == "linux" and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        choose = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
+        if choose is not None:
+            choose(M_MMAP_THRESHOLD, LIMITED_BLOCK)

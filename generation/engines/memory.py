@@ -5,6 +5,7 @@ acquire; `resident` and `ledger` may be read from any.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SLACK = 256 * MEBIBYTE  # free in the heap, but kept for the next picture
+SLACK = 256 * MEBIBYTE  # growth below which nobody looks closer
+TRIM_SECONDS = 60.0  # between two closer looks: each takes from the next picture what it would find ready
 LOADING_RUNGS: tuple[MemoryRung, ...] = ("components", "sequential")  # the only ones that need less to load
 
 
@@ -59,6 +61,8 @@ class MemoryManager:
         device.pinnable = warm
         self._tiers = Tiers(Ledger(budget, warm, device.unified, name_for(device, ""), baseline=device.memory_used()))
         self._known: set[CheckpointSpec] = set()
+        self._trimmed = -math.inf  # when the heap's free pages were last given back
+        self._floor: float = math.inf  # bytes in use beside the checkpoints right after that
         self._unready: set[CheckpointSpec] = set()  # to be kept warm, but could not be loaded
 
     @property
@@ -104,7 +108,7 @@ class MemoryManager:
 
     def rest(self) -> None:
         """Lay aside what nobody used for long, forget it after as long again. Call now and then while idle."""
-        self.device.trim()
+        self._trim()
         if not self.limits.idle_seconds:
             return
         now = time.time()
@@ -140,8 +144,12 @@ class MemoryManager:
         wishes = self.ledger.wishes + (wish is not None)
         if busy:
             return self._tiers.publish(wishes=wishes)
-        baseline, ours = self.ledger.baseline, self._tiers.device_bytes()
-        beside = max(self._used(baseline + ours + SLACK) - ours, 0)
+        baseline, beside = self.ledger.baseline, self._beside()
+        if beside > baseline + SLACK:  # perhaps merely free in the heap, where the next picture finds it
+            if time.monotonic() - self._trimmed < TRIM_SECONDS:
+                return self._tiers.publish(wishes=wishes)
+            self._trim()
+            beside = self._beside()
         newest = self._tiers.newest()
         if newest is not None and newest not in self._known:
             if wish is not None:
@@ -216,9 +224,17 @@ class MemoryManager:
         """Bytes in use; when they are more than `most`, once more without those that are merely free in the heap."""
         used = self.device.memory_used()
         if used > most:
-            self.device.trim()
+            self._trim()
             used = self.device.memory_used()
         return used
+
+    def _beside(self) -> int:
+        """Bytes in use beside the checkpoints."""
+        return max(self.device.memory_used() - self._tiers.device_bytes(), 0)
+
+    def _trim(self) -> None:
+        self.device.trim()
+        self._trimmed, self._floor = time.monotonic(), self._beside()
 
     def _gives(self) -> int:
         """Bytes that one checkpoint can have now if all others leave."""
@@ -236,7 +252,8 @@ class MemoryManager:
             need = self._foresight.weights(spec, plan)
         self._make_room(spec, need, entry)
         self.device.reset_peak()
-        self.outside = self.device.memory_used() - (entry.device_bytes if entry else 0)
+        others = self._tiers.device_bytes() - (entry.device_bytes if entry else 0)
+        self.outside = int(min(self._beside(), self._floor)) + others
         if entry is None:
             return self._load(spec, plan) or self._load_alone(spec, plan)
         asleep = entry.tier == "warm" or entry.plan.memory != plan.memory
@@ -346,6 +363,7 @@ class MemoryManager:
         for entry in leaving:
             how(entry)
         clean()
+        self._floor = self._beside()
         names = [entry.spec.name for entry in leaving]
         message, seconds = f"{done} {', '.join(names)}: {reason}", time.perf_counter() - began
         return self._report(PURGED, message, before, seconds, checkpoints=names)

@@ -337,7 +337,9 @@ def _choose_device(wish: str, threads: int) -> "Device":
     import torch  # here, so that the room listens before the seconds this takes
 
     from generation.engines.device import Device
+    from generation.engines.heap import heed_address_limit
 
+    heed_address_limit()
     if threads:
         torch.set_num_threads(threads)
     return Device.choose(wish)
