@@ -34,7 +34,7 @@ SECRETS = ("SECRET", "PASSWORD", "TOKEN", "API_KEY", "DATABASE_URL")
 # instead of 4.9 and 6.4, and torch's own linear gains as much.
 ALLOCATOR = {
     "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": str(128 * 1024 * 1024),
+    "MALLOC_MMAP_THRESHOLD_": str(256 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 1024 * 1024),
     "THP_MEM_ALLOC_ENABLE": "1",
 }

@@ -100,6 +100,8 @@ class JanusEngine:
             self._core = JanusCore(self._network, make=Asked if turns else self.weights.fetching(make))
 
     def _drop_core(self) -> None:
+        if self._core is not None:
+            self._core.retire()
         self._core = self._draft = None
 
     @property

@@ -9,6 +9,7 @@ import torch
 from transformers import JanusForConditionalGeneration
 from transformers.models.janus.modeling_janus import JanusVQVAEHead
 
+from generation.engines import heap
 from generation.engines.int8 import Int8Product
 from generation.engines.llama import Language, Memory, language_of
 from generation.engines.products import Maker, maker_for
@@ -29,6 +30,11 @@ class JanusCore:
             self._language: Language = language_of(network.model.language_model, make)
             self._head = _Head(network.model.generation_head, make)
         self.size_bytes = self._vectors.nbytes + self._language.size_bytes + self._head.size_bytes
+
+    def retire(self) -> None:
+        """It is not used any more, nor are its products: its memory is kept for who comes next (heap.py)."""
+        if self._vectors.device.type == "cpu":
+            heap.shelve(self._vectors, self._vectors.data_ptr(), self._vectors.nbytes)
 
     def remember(self, rows: int, length: int) -> Memory:
         """Room for rows of at most this length, words and codes."""
@@ -83,4 +89,11 @@ def embed(network: JanusForConditionalGeneration, rows: torch.Tensor, seen: torc
 def _vectors(network: JanusForConditionalGeneration) -> torch.Tensor:
     """What the language model is given for each code: looked up, so that a code's vector is the same in any company."""
     codes = torch.arange(network.config.vq_config.num_embeddings, device=network.device)
-    return torch.cat([network.prepare_embeddings_for_image_generation(part) for part in torch.split(codes, CHUNK)])
+    first, *others = torch.split(codes, CHUNK)
+    made = network.prepare_embeddings_for_image_generation(first)
+    heap.free_for(len(codes) * made.shape[1] * made.itemsize)
+    vectors = made.new_empty(len(codes), made.shape[1])
+    vectors[: len(made)] = made
+    for part in others:
+        vectors[int(part[0]) : int(part[-1]) + 1] = network.prepare_embeddings_for_image_generation(part)
+    return vectors

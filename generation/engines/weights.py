@@ -212,8 +212,8 @@ class Weights:
 
     def sleep(self) -> None:
         """Nothing on the device."""
-        self.unmake()
         before = heap.shelved_bytes()
+        self.unmake()
         for made in self._made:
             made.retire()
         self._reused = heap.shelved_bytes() - before
