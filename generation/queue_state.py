@@ -12,7 +12,7 @@ from django.db.models import Max
 
 from generation.models import Device, GenerationRequest, Turn
 from generation.paces import Known, loads_read
-from generation.policy.choice import DeviceNow
+from generation.policy.choice import DeviceNow, Rules
 from generation.policy.line import Line, Waiting
 from generation.policy.turns import Turns
 from generation.presence import Usable
@@ -112,6 +112,7 @@ def devices_now(devices: Iterable[Device], now: datetime, usable: Usable) -> lis
             usable.get(device.pk),
             free_in=left.get(device.pk, 0.0),
             drawn=0.0,
+            credit=Rules().credit_first,
         )
         for device in rows
     ]

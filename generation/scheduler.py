@@ -25,10 +25,11 @@ from generation.queue_state import Loads, Queue, devices_now, queue_read, reside
 
 RACES = 20
 
-# Of the devices that this process serves. Forgetting either on a restart is harmless: the room has nothing loaded then,
+# Of the devices that this process serves. Forgetting it all on a restart is harmless: the room has nothing loaded then,
 # and who was passed over waits once more within the bound.
 _passed: dict[Hashable, float] = {}
 _drawn: dict[Hashable, float] = {}
+_credit: dict[Hashable, float] = {}
 
 
 def claim_next(device: Device, resident: Iterable[str]) -> GenerationRequest | None:
@@ -63,7 +64,7 @@ def _claim_best(device: Device, resident: Iterable[str], fits: Callable[[Waiting
         chooser = Chooser(
             queue.line,
             queue.turns,
-            DeviceNow(device.pk, loaded, usable.get(device.pk), drawn=_drawn.get(device.pk, 0.0)),
+            _mine(device, loaded, usable.get(device.pk)),
             partial(loads, device.pk),
             rules(),
             others,
@@ -90,7 +91,9 @@ def outlook() -> dict[uuid.UUID, Served]:
     if not queue.line:
         return {}
     rows = list(Device.objects.all())
-    devices = devices_now(rows, now, usable_on(rows)) or [DeviceNow(None, frozenset().union(*map(resident_of, rows)))]
+    devices = devices_now(rows, now, usable_on(rows)) or [
+        DeviceNow(None, frozenset().union(*map(resident_of, rows)), credit=rules().credit_first)
+    ]
     found = Outlook(queue.line, queue.turns, devices, Loads(), rules()).play()
     return {pk: served for pk, served in found.items() if isinstance(pk, uuid.UUID)}
 
@@ -135,9 +138,14 @@ def _charge(request: GenerationRequest, seconds: float, level: float) -> None:
         turn.update(account=account, level=level)
 
 
+def _mine(device: Device, resident: frozenset[str], present: frozenset[str] | None) -> DeviceNow:
+    drawn, credit = _drawn.get(device.pk, 0.0), _credit.get(device.pk, rules().credit_first)
+    return DeviceNow(device.pk, resident, present, drawn=drawn, credit=credit)
+
+
 def _remember(choice: Choice, queue: Queue, device: Device, now: datetime) -> None:
     drawn = 0.0 if choice.loads else _drawn.get(device.pk, 0.0)
-    _drawn[device.pk] = drawn + choice.waiting.seconds
+    _drawn[device.pk], _credit[device.pk] = drawn + choice.waiting.seconds, choice.credit
     waiting = {one.id for one in queue.line}
     for gone in set(_passed) - waiting:
         del _passed[gone]

@@ -7,8 +7,8 @@ longer than a set time. A request does not make one device load what another one
 sooner.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from generation.policy.line import Lane, Line, Waiting
@@ -23,7 +23,14 @@ class Rules:
     """What may be tuned, all in seconds but `stay`."""
 
     quantum: float = 10.0
-    stay: float = 3.0
+    in_order: float = 0.8
+    """Share of a device's time that goes in the order of asking, while turns would let others overtake; 0: turns only.
+    So nobody waits much longer than the whole of what was asked before, divided by this share, takes."""
+    credit_first: float = 100.0
+    """What a device begins with."""
+    credit_most: float = 300.0
+    """Seconds of overtaking that can be saved up, or owed."""
+    stay: float = 8.0
     """While others wait for a checkpoint, a device draws on with those it has for so many times its loading time."""
     longest_passed: float = 300.0
     """Nobody is passed over for longer."""
@@ -41,6 +48,8 @@ class DeviceNow:
     """Seconds until it has drawn what it draws now."""
     drawn: float = float("inf")
     """Device-seconds that it drew since it last loaded something."""
+    credit: float = 0.0
+    """Device-seconds for which those who asked later may overtake by their turn."""
 
     def has(self, checkpoint: str) -> bool:
         """Whether it can draw with it at all."""
@@ -54,6 +63,8 @@ class Choice:
     waiting: Waiting
     loads: float = 0.0
     passed: tuple[Waiting, ...] = ()
+    credit: float = 0.0
+    """What the device's is from now on."""
 
     @property
     def charge(self) -> float:
@@ -73,7 +84,7 @@ class Chooser:
     device: DeviceNow
     load: Load
     rules: Rules = field(default_factory=Rules)
-    others: Iterable[DeviceNow] = ()
+    others: Sequence[DeviceNow] = ()
     passed: Mapping[Hashable, float] = field(default_factory=dict)
     now: float = 0.0
     _skipped: set[Hashable] = field(default_factory=set)
@@ -86,7 +97,7 @@ class Chooser:
             return self._choice(min(promoted, key=lambda one: (one.promoted_at or 0.0, one.own_order)))
         for lane in self.line.lanes:
             if (found := self._in_lane(lane)) is not None:
-                return found
+                return replace(found, credit=self._credit(lane, found))
         return None
 
     def left_to_others(self) -> bool:
@@ -103,10 +114,25 @@ class Chooser:
             return self._cold(lane, first)
         return None
 
+    def _credit(self, lane: Lane, choice: Choice) -> float:
+        """Spent by overtaking who asked before and could have been served as well, earned by keeping the order."""
+        known = None if choice.loads else self._usable_residents
+        firsts = (lane.first_of(person, known, self._skipped) for person in lane.people)
+        overtakes = any(one is not None and one.asked_at < choice.waiting.asked_at for one in firsts)
+        share = self.rules.in_order
+        if not share:
+            return self.rules.credit_most
+        earned = choice.waiting.seconds * (1 - share) / share
+        credit = self.device.credit + (-choice.charge if overtakes else earned)
+        return max(min(credit, self.rules.credit_most), -self.rules.credit_most)
+
+    def _may_swap(self, one: Waiting) -> bool:
+        return self.device.drawn >= self.rules.stay * self.load(one.checkpoint)
+
     def _cold(self, lane: Lane, first: Waiting) -> Choice:
         """It is the turn of one that is not loaded: it is served, or passed over."""
         warm = self._first(lane, self._usable_residents)
-        if warm is None or self.device.drawn >= self.rules.stay * self.load(first.checkpoint):
+        if warm is None or self._may_swap(first):
             return self._choice(first)
         ahead = self._ahead(lane, warm)
         late = next((one for one in ahead if self._is_late(one)), None)
@@ -128,7 +154,8 @@ class Chooser:
         return min((one for one in firsts if one is not None), key=self._key, default=None)
 
     def _key(self, one: Waiting) -> Key:
-        return (self.turns.round_of(one.owner, self.rules.quantum), one.asked_at, one.id)
+        by_turn = self.device.credit > 0
+        return (self.turns.round_of(one.owner, self.rules.quantum) if by_turn else 0, one.asked_at, one.id)
 
     def _sooner_elsewhere(self, one: Waiting) -> bool:
         if self._is_late(one):
@@ -150,4 +177,5 @@ class Chooser:
         return self.device.resident if present is None else self.device.resident & present
 
     def _choice(self, one: Waiting) -> Choice:
-        return Choice(one, 0.0 if one.checkpoint in self.device.resident else self.load(one.checkpoint))
+        loads = 0.0 if one.checkpoint in self.device.resident else self.load(one.checkpoint)
+        return Choice(one, loads, credit=self.device.credit)

@@ -61,7 +61,7 @@ class Outlook:
         resident = frozenset([one.checkpoint]) if choice.loads else device.resident
         drawn = one.seconds if choice.loads else device.drawn + one.seconds
         free_in = device.free_in + choice.charge
-        clocks[device.name] = replace(device, resident=resident, drawn=drawn, free_in=free_in)
+        clocks[device.name] = replace(device, resident=resident, drawn=drawn, free_in=free_in, credit=choice.credit)
         return Served(one.id, 0, device.free_in, choice.loads)
 
     def _chooser(self, device: DeviceNow, clocks: Mapping[Hashable, DeviceNow]) -> Chooser:

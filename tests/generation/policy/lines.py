@@ -9,7 +9,8 @@ from generation.policy.line import Line, Waiting
 from generation.policy.turns import Turns
 
 NUMBERS = itertools.count()
-RULES = Rules(quantum=10, stay=3, longest_passed=300)
+RULES = Rules(quantum=10, stay=3, longest_passed=300, in_order=0)
+"""Turns alone; the share that goes in the order of asking has its own tests."""
 
 
 def waiting(owner: str, checkpoint: str = "a", *, seconds: float = 5, at: float = 0, **more: object) -> Waiting:
@@ -25,7 +26,7 @@ class Server:
     line: Line
     load: float = 10
     rules: Rules = RULES
-    device: DeviceNow = field(default_factory=lambda: DeviceNow("one", frozenset(["a"]), drawn=0))
+    device: DeviceNow = field(default_factory=lambda: DeviceNow("one", frozenset(["a"]), drawn=0, credit=1))
     turns: Turns = field(default_factory=Turns)
     now: float = 0
     passed: dict[object, float] = field(default_factory=dict)
@@ -50,9 +51,10 @@ class Server:
         self.turns.charge(one.owner, choice.charge)
         self.served.append((self.now + choice.loads, choice))
         self.now += choice.charge
+        credit = choice.credit
         resident = frozenset([one.checkpoint]) if choice.loads else self.device.resident
         drawn = one.seconds + (0 if choice.loads else self.device.drawn)
-        self.device = replace(self.device, resident=resident, drawn=drawn)
+        self.device = replace(self.device, resident=resident, drawn=drawn, credit=credit)
         return one
 
     def run(self, arrivals: Iterable[Waiting] = (), until: Callable[[], bool] = lambda: False) -> list[Waiting]:

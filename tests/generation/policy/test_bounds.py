@@ -38,7 +38,7 @@ def test_everybody_is_served_once_and_the_device_never_idles_while_somebody_wait
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nobody_waits_for_a_swap_beyond_the_bounds(seed: int) -> None:
-    rules = Rules(quantum=10, stay=1000, longest_passed=120)
+    rules = Rules(quantum=10, stay=1000, longest_passed=120, in_order=0)
     server = Server(Line(), load=LOAD, rules=rules)
     server.run(a_day(seed, apart=3))
     passed = dict[object, float]()
