@@ -8,7 +8,7 @@ from typing import Protocol
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
-from generation.archive import sqlite
+from generation.archive import postgresql, sqlite
 from generation.archive.manifest import ArchiveError, Manifest
 
 MOST_NAMED = 3
@@ -36,15 +36,18 @@ class Kind(Protocol):
     def is_in_use(self) -> bool:
         """Whether the live one holds anybody yet."""
 
-    def replace(self, folder: Path, aside: Path) -> None:
-        """Put the copy in the place of the live one, which goes `aside` where that is possible."""
+    def replace(self, folder: Path, aside: Path, migrations: dict[str, list[str]]) -> None:
+        """Put the copy, with these migrations applied, in the place of the live one, which goes `aside`."""
+
+
+KINDS: dict[str, type[Kind]] = {"sqlite": sqlite.Sqlite, "postgresql": postgresql.Postgresql}
 
 
 def kind() -> Kind:
     """That of this portal."""
-    if connection.vendor != "sqlite":
-        raise ArchiveError(f"A {connection.vendor} database cannot be put into an archive yet.")
-    return sqlite.Sqlite()
+    if connection.vendor not in KINDS:
+        raise ArchiveError(f"A {connection.vendor} database cannot be put into an archive.")
+    return KINDS[connection.vendor]()
 
 
 def snapshot_write(folder: Path) -> Snapshot:

@@ -14,6 +14,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
 
+from generation import storage
 from generation.archive.database import check_migrations, check_named, kind
 from generation.archive.manifest import (
     DAMAGED,
@@ -68,7 +69,7 @@ def archive_restore(source: Path, *, force: bool) -> tuple[Manifest, Path | None
     with unpacked(source, data) as (manifest, folder):
         aside = data / f"before-restore-{timezone.now():%Y%m%d-%H%M%S}"
         aside.mkdir(mode=0o700)
-        _swap(folder, data, aside)
+        _swap(manifest, folder, data, aside)
     call_command("migrate", verbosity=0)
     _forget(manifest.gone)
     if not in_use and {one.name for one in aside.iterdir()} <= {KEY}:
@@ -77,18 +78,27 @@ def archive_restore(source: Path, *, force: bool) -> tuple[Manifest, Path | None
     return manifest, aside
 
 
-def _swap(folder: Path, data: Path, aside: Path) -> None:
+def _swap(manifest: Manifest, folder: Path, data: Path, aside: Path) -> None:
     """Renames only, the database last: killed in between, the same restore can be done again with --force."""
-    (folder / MEDIA).mkdir(exist_ok=True)
-    media = Path(settings.MEDIA_ROOT)
-    if media.exists():
-        media.rename(aside / MEDIA)
-    (folder / MEDIA).rename(media)
+    _swap_media(folder / MEDIA, aside)
     for key in sorted((folder / KEYS).iterdir()) if (folder / KEYS).exists() else ():
         if (data / key.name).exists():
             (data / key.name).rename(aside / key.name)
         key.rename(data / key.name)
-    kind().replace(folder / DATABASE, aside)
+    kind().replace(folder / DATABASE, aside, dict(manifest.migrations))
+
+
+def _swap_media(fresh: Path, aside: Path) -> None:
+    """A folder is exchanged as a whole; into a bucket all is written, and what is too much there is swept later."""
+    fresh.mkdir(exist_ok=True)
+    if settings.S3:
+        for file in (one for one in fresh.rglob("*") if one.is_file()):
+            storage.write(file.relative_to(fresh).as_posix(), file.read_bytes())
+        return
+    media = Path(settings.MEDIA_ROOT)
+    if media.exists():
+        media.rename(aside / MEDIA)
+    fresh.rename(media)
 
 
 def _manifest(archive: zipfile.ZipFile) -> Manifest:

@@ -50,7 +50,7 @@ class Sqlite:
         except sqlite3.DatabaseError:
             return path.stat().st_size > 0 and not _is_empty(path)
 
-    def replace(self, folder: Path, aside: Path) -> None:
+    def replace(self, folder: Path, aside: Path, migrations: dict[str, list[str]]) -> None:
         """Two renames: the old one is whole at every moment, here or there."""
         connection.close()
         live = _path()

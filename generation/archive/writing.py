@@ -6,6 +6,7 @@ deleted for good in between is noted as gone.
 
 import contextlib
 import hashlib
+import io
 import os
 import tempfile
 import zipfile
@@ -55,13 +56,18 @@ class _Pack:
     archive: zipfile.ZipFile
     members: dict[str, Member] = field(default_factory=dict)
 
-    def add(self, name: str, file: Path, *, packed: bool = False) -> bool:
-        """A file, its sum taken on the way; false when it is not there."""
+    def add(self, name: str, file: Path, *, packed: bool = False) -> None:
+        """A file of this machine."""
+        with file.open("rb") as source:
+            self._copy(name, source, packed=packed)
+
+    def add_stored(self, name: str) -> bool:
+        """A picture, or its thumbnail, wherever they are kept; false when it is not there."""
         try:
-            with file.open("rb") as source:
-                self._copy(name, source, packed=packed)
+            data = storage.read(name)  # whole, before anything of it is in the archive
         except FileNotFoundError:
             return False
+        self._copy(f"{MEDIA}/{name}", io.BytesIO(data), packed=False)
         return True
 
     def _copy(self, name: str, source: IO[bytes], *, packed: bool) -> None:
@@ -84,12 +90,11 @@ def _write(stream: IO[bytes], folder: Path, *, keys: bool) -> Manifest:
         for file in found.files:
             pack.add(f"{DATABASE}/{file.name}", file, packed=True)
         for name in found.pictures:
-            beside = Path(name).with_name(storage.THUMB).as_posix()
-            if pack.add(f"{MEDIA}/{name}", storage.path(name)):
-                pack.add(f"{MEDIA}/{beside}", storage.path(beside))
+            if pack.add_stored(name):
+                pack.add_stored(storage.thumb_name(name))
             else:
                 missing.append(name)
-        missing += [name for name in found.uploads if not pack.add(f"{MEDIA}/{name}", storage.path(name))]
+        missing += [name for name in found.uploads if not pack.add_stored(name)]
         for key in _keys() if keys else ():
             pack.add(f"{KEYS}/{key.relative_to(settings.DATA).as_posix()}", key)
         lost = _lost(missing)

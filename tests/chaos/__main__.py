@@ -29,7 +29,7 @@ def main() -> int:
     import django
 
     django.setup()
-    rows = play_all(folder / "data", rounds, words)
+    rows = play_all(folder, rounds, words)
     from tests.bench.report import machine, table
 
     say("")
@@ -39,18 +39,22 @@ def main() -> int:
     return 0 if all(row.holds is not False for row in rows) else 1
 
 
-def play_all(data: Path, rounds: int, words: list[str]) -> list[Row]:
+def play_all(folder: Path, rounds: int, words: list[str]) -> list[Row]:
     """Rows of every fault whose name has one of these words; of all without words."""
     from tests.chaos.faults import FAULTS
     from tests.chaos.figures import rows_of
+    from tests.chaos.ground import ground, impossible
     from tests.chaos.rounds import play
-    from tests.chaos.stage import Stage
 
-    stage, rows = Stage(data), list[Row]()
-    try:
+    rows = list[Row]()
+    with ground(folder) as stage:
         stage.open()
         for fault in FAULTS:
             if words and not any(word in fault.name for word in words):
+                continue
+            if reason := impossible(stage, fault):
+                say(f"{fault.name} NOT PLAYED: {reason}")
+                rows.append(Row(f"{fault.name}: not played", 0, 1, remark=reason))
                 continue
             outcomes = []
             for number in range(rounds):
@@ -58,9 +62,7 @@ def play_all(data: Path, rounds: int, words: list[str]) -> list[Row]:
                 say(f"{fault.name} {number + 1}/{rounds}: again {outcomes[-1].again} s, all {outcomes[-1].settled} s")
                 for problem in outcomes[-1].problems:
                     say(f"  {problem} (log: {stage.portal.log})")
-            rows += rows_of(outcomes)
-    finally:
-        stage.close()
+            rows += rows_of(fault, outcomes)
     return rows
 
 

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 from tests.bench.rows import Row
+from tests.chaos.faults import Fault
 from tests.chaos.rounds import Outcome
 
-AGAIN_SECONDS = 15.0
 
-
-def rows_of(outcomes: Sequence[Outcome]) -> list[Row]:
+def rows_of(fault: Fault, outcomes: Sequence[Outcome]) -> list[Row]:
     """Of one fault's rounds."""
-    name, accepted = outcomes[0].fault, sum(one.accepted for one in outcomes)
+    name, accepted = fault.name, sum(one.accepted for one in outcomes)
     sound = [one for one in outcomes if not one.problems]
     problems = "; ".join(problem for one in outcomes for problem in one.problems)[:300]
     remark = problems or f"{accepted} requests, each ended once, nobody and nothing left behind"
@@ -22,9 +21,10 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[Row]:
         Row(
             f"{name}: until pictures come again",
             slowest,
-            AGAIN_SECONDS,
+            fault.bound,
             "most",
             "s",
-            f"the slowest of {len(outcomes)}; half within {typical:g} s, all requests ended within {settled:g} s",
+            f"the slowest of {len(outcomes)}; half within {typical:g} s, all requests ended within {settled:g} s"
+            + (f"; {fault.remark}" if fault.remark else ""),
         ),
     ]

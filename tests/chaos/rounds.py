@@ -4,19 +4,19 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 from django.conf import settings
-from django.utils import timezone
 
 from generation import storage
 from generation.models import GenerationRequest, Image
 from generation.services.images import ORPHAN_SECONDS, orphans_sweep
-from tests.chaos.stage import ROLES, OverdueError, Stage
+from tests.chaos.stage import PICTURES, ROLES, OverdueError, Stage
 
 if TYPE_CHECKING:
     from tests.chaos.faults import Fault
@@ -44,17 +44,53 @@ class Round:
     stage: Stage
     requests: list[GenerationRequest] = field(default_factory=list)
     struck: float = 0.0
-    struck_at: datetime = field(default_factory=timezone.now)
+    done_before: set[uuid.UUID] = field(default_factory=set)
+    files_before: set[Path] = field(default_factory=lambda: Round.files())
+    problems: list[str] = field(default_factory=list)
 
-    def accept(self) -> GenerationRequest:
+    def accept(self, count: int = PICTURES) -> GenerationRequest:
         """One more request, which must end well."""
-        self.requests.append(self.stage.accept())
+        self.requests.append(self.stage.accept(count=count))
         return self.requests[-1]
+
+    def send(self) -> bool:
+        """One more, by the form of the page; false when nobody answers. What is answered has a row, and must end."""
+        known = set(GenerationRequest.objects.values_list("pk", flat=True))
+        try:
+            status = self.stage.visit()
+        except OSError:
+            status = 0
+        made = list(GenerationRequest.objects.exclude(pk__in=known))
+        self.requests += made
+        if status == 200 and len(made) != 1:
+            self.problems.append(f"the page took a wish, and there are {len(made)} rows of it")
+        return bool(made)
+
+    def send_many(self) -> None:
+        """Until nobody answers, or five."""
+        connection = self.stage.connected()
+        with connection:
+            for _ in range(5):
+                if not self.send():
+                    break
 
     def strike(self, action: Callable[[], object]) -> None:
         """Do the harm; the clock runs from here."""
-        self.struck, self.struck_at = time.monotonic(), timezone.now()
+        self.done_before = set(completed())
+        self.struck = time.monotonic()
         action()
+
+    def expect(self, request: GenerationRequest, state: str, *, attempts: int) -> None:
+        """So it must be now."""
+        row = GenerationRequest.objects.get(pk=request.pk)
+        if (row.state, row.attempt) != (state, attempts):
+            self.problems.append(f"{row.pk} is {row.state} after {row.attempt} attempts, not {state} after {attempts}")
+
+    @staticmethod
+    def files() -> set[Path]:
+        """Folders of pictures, written or begun, whether they have rows or not."""
+        images = Path(settings.MEDIA_ROOT) / storage.IMAGES
+        return {found for some in images.iterdir() for found in some.iterdir()} if images.exists() else set()
 
     @property
     def since(self) -> float:
@@ -74,9 +110,11 @@ def play(stage: Stage, fault: "Fault") -> Outcome:
 
 
 def _play(stage: Stage, fault: "Fault") -> Outcome:
-    now, problems = Round(stage), list[str]()
+    now = Round(stage)
+    problems = now.problems
     again = settled = float("inf")
     try:
+        stage.wait(lambda: stage.family().keys() == set(ROLES), "every process")
         now.accept()
         fault.act(now)
         now.accept()
@@ -94,8 +132,12 @@ def _play(stage: Stage, fault: "Fault") -> Outcome:
 
 
 def _drawn_since(now: Round) -> bool:
-    done = GenerationRequest.objects.filter(state=State.COMPLETED, finished_at__gt=now.struck_at)
-    return done.exists()
+    return bool(set(completed()) - now.done_before)
+
+
+def completed() -> Iterable[uuid.UUID]:
+    """All that ever were."""
+    return GenerationRequest.objects.filter(state=State.COMPLETED).values_list("pk", flat=True)
 
 
 def _open(now: Round) -> bool:

@@ -16,6 +16,8 @@ from generation.engines.mosaic import Mosaic
 from generation.models import Checkpoint, Device, GenerationRequest, Project
 from generation.services.checkpoints import checkpoint_register
 from generation.services.requests import request_submit
+from tests.chaos.clock import Clock
+from tests.chaos.visitor import Visitor
 from tests.generation.cluster import environment
 from tests.generation.engines.tiny import save_janus
 from tests.portal import Portal
@@ -38,15 +40,22 @@ class Stage:
 
     data: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+    clock: Clock | None = None
+    small: bool = False  # whether its disk can be filled
+    # How another thread of this process gets at the database
+    connected: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     portal: Portal = field(init=False)
     checkpoint: Checkpoint = field(init=False)
     people: list[User] = field(init=False)
     stood_still: float = 0.0
     _next: int = 0
+    _hours: int = 0
 
     def __post_init__(self) -> None:
         own = {name: value for name, value in environment(self.data).items() if name.startswith("TESSERA_")}
-        self.portal = Portal(self.data, settings={**own, **self.settings})
+        moved = self.clock.environment if self.clock else {}
+        drain = {"TESSERA_DRAIN_SECONDS": "30"}
+        self.portal = Portal(self.data, settings={**own, **drain, **moved, **self.settings})
 
     def open(self) -> None:
         """Start it for the first time, with everything that requests need."""
@@ -58,7 +67,7 @@ class Stage:
             Project.objects.get_or_create(owner=person, kind=Project.Kind.PERSONAL, name="Personal")
 
     def close(self) -> None:
-        """End it, however hurt it is."""
+        """End it, however hurt it is. Harmless when it never began."""
         hurt = self.everybody()
         self.portal.stop(signal.SIGKILL)
         for process in hurt:
@@ -71,6 +80,48 @@ class Stage:
         project = Project.objects.get(owner=person, kind=Project.Kind.PERSONAL)
         params = {"prompt": "a cat on blue", "width": 32, "height": 32, "count": count, "seed": self._next}
         return request_submit(user=person, project=project, checkpoint=self.checkpoint, params=params)
+
+    def visit(self) -> int:
+        """The same by the page; what it answered. Raises OSError."""
+        person, self._next = self.people[self._next % len(self.people)], self._next + 1
+        project = Project.objects.get(owner=person, kind=Project.Kind.PERSONAL)
+        return Visitor(self.portal.url, person).ask(project, self.checkpoint, "a cat on blue")
+
+    def hours(self, more: int) -> int:
+        """How many the portal's clock is away from ours after `more`."""
+        self._hours += more
+        return self._hours
+
+    def kill_supervisor(self) -> None:
+        """Only it; who lives below must end by themselves."""
+        assert self.portal.process is not None
+        self.portal.process.kill()
+        self.portal.process.wait()
+
+    def interrupt(self) -> None:
+        """Ctrl-C reaches the supervisor alone."""
+        assert self.portal.process is not None
+        self.portal.process.send_signal(signal.SIGINT)
+        self.portal.process.wait()
+
+    def terminate_all(self) -> None:
+        """Every process of the portal at once."""
+        for process in self.everybody():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
+        assert self.portal.process is not None
+        self.portal.process.wait()
+
+    def restart(self, pause: float) -> None:
+        """As a service manager does: again and again until it stays."""
+        while True:
+            time.sleep(pause)
+            self.portal.begin()
+            process = self.portal.process
+            assert process is not None
+            self.wait(lambda process=process: process.poll() is not None or self.portal.is_ready(), "a start")
+            if process.poll() is None:
+                return
 
     def family(self) -> dict[str, int]:
         """Process numbers by role, of those that live below the supervisor."""
@@ -111,7 +162,7 @@ class Stage:
         """Until everybody is there and nobody waits."""
         self.wait(lambda: self.is_idle() and set(self.family()) == set(ROLES), "peace")
 
-    def wait(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE, pause: float = 0.02) -> None:
         """Look often. Notes in `stood_still` how long this very process was not let run, which counts for nothing."""
         looked = time.monotonic()
         end = looked + seconds
@@ -122,7 +173,7 @@ class Stage:
                 end += gap
             if looked > end:
                 raise OverdueError(f"waited {seconds:g} s in vain for {what}")
-            time.sleep(0.02)
+            time.sleep(pause)
         if (gap := time.monotonic() - looked) > STILL_SECONDS:
             self.stood_still += gap
 
