@@ -1,6 +1,8 @@
 """The kill matrix, one round of each on one running portal; `make chaos` plays more."""
 
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +19,9 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker) -> Iterator[Stage]:
-    """One portal for all rounds."""
-    folder = tmp_path_factory.mktemp("chaos")
+def stage(django_db_blocker: DjangoDbBlocker) -> Iterator[Stage]:
+    """One portal for all rounds. Not in pytest's own folder: it could not clean up what a killed run left mounted."""
+    folder = Path(tempfile.mkdtemp(prefix="tessera-chaos-"))
 
     @contextlib.contextmanager
     def connected() -> Iterator[None]:
@@ -29,6 +31,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbB
     with ground(folder, connected) as made, connected():
         made.open()
         yield made
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize(
