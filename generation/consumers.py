@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from accounts.models import User
-from core.push import user_group
+from core.push import news_group, user_group
 from generation import inbound, live, sessions, snapshot
 from generation.events import Frame, TextEvent
 from generation.models import GenerationRequest
@@ -42,6 +42,8 @@ class StudioConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     watch: asyncio.Task[None] | None = None
     ended = False
     snapshot_at = float("-inf")
+    since: int | None = None  # of a page that only wants to hear of ends
+    group = staticmethod(user_group)
 
     async def __call__(self, scope: WebSocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Run the socket; whatever ends it, nothing of it stays."""
@@ -54,7 +56,7 @@ class StudioConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 self.watch.cancel()
             if self.user is not None:
                 sessions.leave(self.user.pk)
-                await self.channel_layer.group_discard(user_group(self.user.pk), self.channel_name)
+                await self.channel_layer.group_discard(self.group(self.user.pk), self.channel_name)
 
     async def connect(self) -> None:
         """Accepts first: a browser cannot read the code of a refused handshake."""
@@ -67,9 +69,18 @@ class StudioConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         else:
             self.user = user
             # The group before the snapshot: what happens in between is told twice rather than never.
-            await self.channel_layer.group_add(user_group(user.pk), self.channel_name)
+            self.since = inbound.parse_news(self.scope["query_string"])
+            self.group = user_group if self.since is None else news_group
+            await self.channel_layer.group_add(self.group(user.pk), self.channel_name)
             self.watch = asyncio.create_task(self.keep_watch())
+            await self.begin(user)
+
+    async def begin(self, user: User) -> None:
+        """What a page hears first; one that only wants to hear of ends hears those that it missed."""
+        if self.since is None:
             await self.send_snapshot(user)
+        else:
+            await self.tell(await database_sync_to_async(snapshot.news)(user, self.since))
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """One message of the browser."""
@@ -94,6 +105,8 @@ class StudioConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 logger.debug("An acknowledgement came late or twice")
             case "ping":
                 await self.tell({"type": "pong"})
+            case _ if self.since is not None:
+                raise inbound.InboundError("This page only hears of ends.")
             case "snapshot":
                 # A page that has just had one needs no other, and a flood of them is not answered.
                 if _now() - self.snapshot_at > SNAPSHOT_SECONDS:

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
-from core.push import push
+from core.push import news_group, push
 from generation.engines.fragments import Kind
 
 FRAME_LIMIT = 256 * 1024
@@ -135,6 +135,13 @@ class TextEvent(TypedDict):
     words: NotRequired[WordsPayload]
     paused: NotRequired[bool]
     message: NotRequired[str]
+    news: NotRequired[list[RequestPayload]]
+    at: NotRequired[int]
+
+
+def publish_news(user_id: uuid.UUID, event: TextEvent) -> None:
+    """Tell the pages of `user_id` that only want to hear of ends. Never raises."""
+    push(user_id, {"type": "studio.text", "event": event}, group=news_group)
 
 
 def publish_text(user_id: uuid.UUID, event: TextEvent) -> None:

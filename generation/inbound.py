@@ -1,9 +1,11 @@
 """What a browser may say on the studio's socket: small JSON objects, checked here. Knows no socket."""
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 from django.conf import settings
 
@@ -47,6 +49,14 @@ class Resume:
     request: uuid.UUID
     run: int = 0
     have: dict[int, int] = field(default_factory=dict)
+
+
+def parse_news(query: bytes) -> int | None:
+    """Of an address like ?news=1790000000000: since when the page wants to hear of ends; None: it wants everything."""
+    value = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("news")
+    if value is None:
+        return None
+    return int(value[0]) if re.fullmatch(r"[0-9]{1,14}", value[0]) else 0
 
 
 def parse(text: str | None) -> dict[str, Any]:

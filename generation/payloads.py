@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 
 from django.urls import reverse
 
@@ -11,6 +12,14 @@ from generation.events import ImagePayload, RequestPayload
 from generation.models import Device, GenerationRequest, Image, Project
 
 State = GenerationRequest.State
+
+
+NEWS = (State.COMPLETED, State.FAILED)  # ends that their owner wants to hear of on any page
+
+
+def milliseconds(moment: datetime) -> int:
+    """Since 1970, as browsers count; rounded down, so that nothing later is taken for told."""
+    return int(moment.timestamp() * 1000)
 
 
 def request_payload(

@@ -2,6 +2,9 @@
 
 import json
 import uuid
+from datetime import UTC, datetime, timedelta
+
+from django.utils import timezone
 
 from accounts.models import User
 from generation import payloads
@@ -10,6 +13,8 @@ from generation.models import GenerationRequest
 
 # Daphne refuses messages above 1 MiB. What is left out is asked for one by one.
 CHARACTERS = 400_000
+NEWS_AGE = timedelta(hours=1)
+NEWS_MOST = 5
 DRAWN = frozenset(map(str, GenerationRequest.LEASED))
 
 
@@ -21,6 +26,17 @@ def of_user(user: User) -> tuple[TextEvent, list[uuid.UUID]]:
     requests.sort(key=lambda request: request["state"] not in DRAWN)
     paused = payloads.drawing_paused()
     return {"type": "snapshot", "requests": _fitting(requests), "positions": places, "paused": paused}, running
+
+
+def news(user: User, since: int) -> TextEvent:
+    """What ended for `user` since then (milliseconds, as browsers count), not long ago, the newest few."""
+    now = timezone.now()
+    start = max(datetime.fromtimestamp(since / 1000, UTC), now - NEWS_AGE) if since else now
+    own = GenerationRequest.objects.visible_to(user).filter(state__in=payloads.NEWS, finished_at__gt=start)
+    found = own.select_related("checkpoint").order_by("-finished_at")[:NEWS_MOST]
+    told = [payloads.request_payload(request, places={}) for request in found]
+    at = payloads.milliseconds(now)
+    return {"type": "snapshot", "requests": [], "positions": {}, "news": told, "at": at}
 
 
 def of_request(user: User, request_id: uuid.UUID) -> RequestPayload | None:

@@ -9,6 +9,7 @@ from generation import events, payloads
 from generation.models import GenerationRequest
 
 State = GenerationRequest.State
+NEWS = payloads.NEWS
 
 
 def request_announce(pk: uuid.UUID) -> None:
@@ -34,6 +35,8 @@ def _publish(pk: uuid.UUID) -> None:
     kind = "request.completed" if request.state == State.COMPLETED else "request.state"
     event = events.TextEvent(type=kind, request=payloads.request_payload(request))  # type: ignore[typeddict-item]
     events.publish_text(request.owner_id, event)
+    if request.state in NEWS and request.finished_at is not None:
+        events.publish_news(request.owner_id, {**event, "at": payloads.milliseconds(request.finished_at)})
 
 
 def _publish_places() -> None:

@@ -40,10 +40,18 @@ const dismissLater = (toast) => {
   if (!toast.classList.contains("toast-error")) start();
 };
 
-export const say = (message, level = "info") => {
+/** A toast; with `link` ({ href, words }) it leads somewhere. */
+export const say = (message, level = "info", link = null) => {
   const toast = document.getElementById("toast-template").content.firstElementChild.cloneNode(true);
   toast.classList.add(`toast-${level}`);
   toast.querySelector("p").textContent = message;
+  if (link) {
+    const way = document.createElement("a");
+    way.className = "button button-small";
+    way.href = link.href;
+    way.textContent = link.words;
+    toast.querySelector("p").after(way);
+  }
   document.getElementById("toasts").append(toast);
 };
 
