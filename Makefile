@@ -7,7 +7,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check --quiet --constraint pla
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help run test lint bench chaos screenshots constraints clean
+.PHONY: help run test lint bench machines chaos screenshots constraints clean
 
 help: ## show the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -30,6 +30,10 @@ lint: .venv/installed-lint ## style, types, contracts, system checks
 
 bench: .venv/installed-test ## measure against the plain libraries, each figure beside its bar
 	@$(PY) -m tests.bench $(ARGS)
+
+machines: .venv/installed-test ## two web processes, three clusters, PostgreSQL, Redis, S3: one device is lost
+	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.servers --prepare
+	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.machines_play
 
 chaos: .venv/installed-test ## kill a real portal's processes, ROUNDS (20) times each, and look that nothing is lost
 	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.chaos $(ARGS)

@@ -11,12 +11,13 @@ class GenerationConfig(AppConfig):
 
     def ready(self) -> None:
         """Imports here, since models are not loaded before."""
-        from django.core.checks import register
+        from django.core.checks import Tags, register
 
         from core.health import register_probe
         from generation import checks, probes, sessions
 
         register(checks.signing)
+        register(checks.machines, Tags.database)
 
         register_probe("database", probes.database)
         register_probe("worker", probes.worker)

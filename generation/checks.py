@@ -1,14 +1,18 @@
-"""System checks of signing: what an operator should know before somebody wants to take a picture away."""
+"""System checks: what an operator should know of signing, and of machines that do not fit together."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning  # noqa: A004 Django's name for it
+from django.db import DatabaseError
 
 from generation.engines.errors import SigningError
 from generation.engines.signing import load_identity, trial
+from generation.models import Device
+from generation.software import key_mark, software_version
 
 SOON = timedelta(days=30)
 UNTIL = "Until then no picture can be downloaded."
@@ -24,6 +28,28 @@ def signing(**kwargs: Any) -> list[CheckMessage]:
         hint = f"Set {missing} too, or neither. {UNTIL}"
         return [Warning(f"Signing is half set: {missing} is missing.", hint=hint, id="tessera.W001")]
     return [*_usable(certificate, key), *_private(key)]
+
+
+def machines(*, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """W005 another version, W006 another secret key. Asks the database, so only when that is named."""
+    if not databases:
+        return []
+    try:
+        devices = list(Device.objects.alive())
+    except DatabaseError:
+        return []  # not migrated yet
+    return [found for device in devices for found in _fitting(device)]
+
+
+def _fitting(device: Device) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if device.version and device.version != software_version():
+        said = f"The device {device.name} on {device.host} runs Tessera {device.version}, this is {software_version()}."
+        found.append(Warning(said, hint="Update one of them, then run manage.py prepare.", id="tessera.W005"))
+    if device.key_mark and device.key_mark != key_mark():
+        said = f"The device {device.name} on {device.host} has another secret key, so it hears no bell from here."
+        found.append(Warning(said, hint="Give all machines the same TESSERA_SECRET_KEY.", id="tessera.W006"))
+    return found
 
 
 def _usable(certificate: Path, key: Path) -> list[CheckMessage]:

@@ -15,6 +15,7 @@ from generation.admin.ledgers import LedgerMixin
 from generation.admin.rules import WatchedAdmin
 from generation.models import Device, DeviceCommand, GenerationRequest
 from generation.services.devices import (
+    UNREADABLE,
     command_request,
     device_drain,
     device_pause,
@@ -23,6 +24,7 @@ from generation.services.devices import (
     device_set_limits,
 )
 from generation.services.limits import limit_of
+from generation.software import key_mark, software_version
 
 TAKING = {"takes": "success", "paused": "warning", "draining": "warning", "empty": "info"}
 SETTINGS = {"watts": "WATTS", "price_per_hour": "PRICE_PER_DEVICE_HOUR"}
@@ -33,11 +35,36 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
     """Written by the worker's heartbeat; operators ask, the worker does. Only the limits are theirs to write."""
 
     saves = True
-    list_display = ("name", "kind", "alive", "taking", "resident_words", "memory", "drawing", "room_pid", "recycles")
+    list_display = (
+        "name",
+        "host",
+        "version_words",
+        "kind",
+        "alive",
+        "taking",
+        "resident_words",
+        "memory",
+        "drawing",
+        "room_pid",
+        "recycles",
+    )
     actions = ("pause_selected", "drain_selected", "resume_selected", "unload_selected", "restart_selected")
     fieldsets = (
         (None, {"fields": ("name", "kind", "heartbeat_words", "heartbeat_at", "taking_words")}),
-        ("Engine room", {"fields": ("room_pid", "worker_pid", "resident_words", "memory", "drawing", "last_error")}),
+        (
+            "Engine room",
+            {
+                "fields": (
+                    "room_pid",
+                    "worker_pid",
+                    "resident_words",
+                    "present_words",
+                    "memory",
+                    "drawing",
+                    "last_error",
+                )
+            },
+        ),
         (
             "Costs",
             {
@@ -106,6 +133,24 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
         """The page of one device shows no coloured labels."""
         return _taking(device)[1]
 
+    @display(description="Version", label={"same": "", "other": "warning"})
+    def version_words(self, device: Device) -> tuple[str, str]:
+        """In colour where it is not that of this web process."""
+        fits = device.version in {"", software_version()} and device.key_mark in {"", key_mark()}
+        words = device.version or "not told"
+        return (
+            ("same", words)
+            if fits
+            else ("other", words if device.key_mark in {"", key_mark()} else "another secret key")
+        )
+
+    @display(description="Checkpoints there")
+    def present_words(self, device: Device) -> str:
+        """What lies on its machine, and what cannot be used."""
+        if device.present is None:
+            return "not told"
+        return ", ".join(_present(name, sha256) for name, sha256 in sorted(device.present.items())) or "none"
+
     @display(description="Resident")
     def resident_words(self, device: Device) -> str:
         """Checkpoints that are loaded now."""
@@ -161,6 +206,12 @@ def _taking(device: Device) -> tuple[str, str]:
     if device.paused:
         return "paused", f"paused: {drawn} left" if drawn else "paused"
     return "takes", "yes"
+
+
+def _present(name: str, sha256: str) -> str:
+    if sha256 == UNREADABLE:
+        return f"{name} (cannot be used)"
+    return f"{name} ({sha256[:10] or 'sum not known'})"
 
 
 def _alive(device: Device) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from accounts.services import audit_record
 from generation.engines.protocol import RoomStatus
 from generation.models import Checkpoint, Device, DeviceCommand
 from generation.services.bell import ring
-from generation.services.software import host_name, key_mark, software_version
+from generation.software import host_name, key_mark, software_version
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,8 @@ EXPIRY_SECONDS = 30
 # Longer than daphne keeps any socket, so that none silently leaves its group.
 GROUP_SECONDS = 2 * 24 * 3600
 REDIS_CONNECT_SECONDS = 3
+# A layer waits up to five seconds for a message; with the driver's own five, quiet sockets would break.
+READ_SECONDS = 30
 S3_MEMORY_BYTES = 16 * 1024 * 1024
 
 
@@ -36,7 +38,7 @@ def channel_layers(data: Path, redis: str) -> dict[str, Any]:
     if not redis:
         return {"default": {"BACKEND": "core.layer.LocalChannelLayer", "CONFIG": {"folder": str(data / "run")}}}
     config = {
-        "hosts": [{"address": redis, "socket_connect_timeout": REDIS_CONNECT_SECONDS}],
+        "hosts": [{"address": redis, "socket_connect_timeout": REDIS_CONNECT_SECONDS, "socket_timeout": READ_SECONDS}],
         "capacity": CAPACITY,
         "expiry": EXPIRY_SECONDS,
         "group_expiry": GROUP_SECONDS,

@@ -1,0 +1,79 @@
+"""What platform/deploy offers to copy is accepted by the programs that it is for, and names only what there is."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import servers
+from tests.portal import ROOT
+
+DEPLOY = ROOT / "platform" / "deploy"
+SETTING = re.compile(r"TESSERA_[A-Z0-9_]+")
+UNITS = ("tessera-web@8001.service", "tessera-cluster@gpu1.service")
+
+
+def known() -> set[str]:
+    """Settings that docs/operations.md explains."""
+    return set(re.findall(r"`(TESSERA_[A-Z0-9_]+)`", (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in DEPLOY.iterdir() if path.is_file()))
+def test_every_setting_is_explained(name: str) -> None:
+    text = (DEPLOY / name).read_text(encoding="utf-8")
+    assert {one for one in SETTING.findall(text) if not one.endswith("_")} <= known()
+
+
+def test_every_setting_that_is_read_is_explained() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "platform" / "config").glob("*.py"))
+    asked = set(re.findall(r'"(TESSERA_[A-Z0-9_]+)"', code)) - {"TESSERA_TEST_DATABASE"}
+    assert asked <= known()
+
+
+def test_nginx_takes_the_example(tmp_path: Path) -> None:
+    whole = tmp_path / "nginx.conf"
+    whole.write_text(
+        f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; include {DEPLOY}/nginx.conf; }}",
+        encoding="utf-8",
+    )
+    command = [servers.needed("nginx"), "-t", "-q", "-p", str(tmp_path), "-c", str(whole)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "emerg" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_systemd_takes_the_units(unit: str, tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("not run: no systemd-analyze is here")
+    kind = unit.partition("@")[0]
+    text = (DEPLOY / f"{kind}@.service").read_text(encoding="utf-8")
+    here = text.replace("/opt/tessera/.venv/bin/python", "/bin/true").replace("/opt/tessera", str(tmp_path))
+    (tmp_path / unit).write_text(re.sub("(User|Group)=.*\n", "", here), encoding="utf-8")
+    command = [program, "verify", str(tmp_path / unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    mine = [line for line in done.stderr.splitlines() if unit in line]
+    assert mine == []
+    assert "Restart=always" in text, "a killed sentinel ends the cluster with 0"
+
+
+def test_the_commands_of_the_units_are_there() -> None:
+    for path in [*DEPLOY.glob("*.service"), DEPLOY / "compose.yaml", DEPLOY / "Dockerfile"]:
+        for command in re.findall(r'manage\.py"?,? "?([a-z_]+)', path.read_text(encoding="utf-8")):
+            assert (ROOT / "generation" / "management" / "commands" / f"{command}.py").exists(), command
+
+
+def test_the_compose_file_holds_together() -> None:
+    found = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    services, volumes = found["services"], set(found["volumes"])
+    assert {"postgres", "redis", "prepare", "web", "cluster"} <= services.keys()
+    for service in services.values():
+        assert set(service.get("depends_on", {})) <= services.keys()
+        assert {one.partition(":")[0] for one in service.get("volumes", ())} <= volumes
+    assert services["web"]["environment"]["TESSERA_DATABASE_URL"].startswith("postgresql://")
+    assert services["cluster"]["environment"].keys() > services["web"]["environment"].keys()
+    assert (DEPLOY / services["web"]["build"]["context"]).resolve() == ROOT
