@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from generation.models import Checkpoint, Device
 
+NEW = timedelta(minutes=1)
 Usable = dict[uuid.UUID, frozenset[str] | None]
 
 
@@ -31,6 +32,17 @@ def others_hold(device: Device, checkpoint: Checkpoint) -> bool:
     """Whether another device told that it has the very same files."""
     others = [one for one in _known() if one.pk != device.pk and one.present is not None]
     return any(one.holds(checkpoint.name, checkpoint.sha256) for one in others)
+
+
+def is_nowhere(checkpoint: Checkpoint) -> bool:
+    """Whether every device that is alive or may come back told that it has other files, or none.
+
+    Not of one that was added just now: devices look every few seconds.
+    """
+    known = _known()
+    if not known or timezone.now() - checkpoint.created_at < NEW:
+        return False
+    return not any(one.holds(checkpoint.name, checkpoint.sha256) for one in known)
 
 
 def held_by_nobody() -> list[str]:

@@ -9,6 +9,7 @@ from generation.engines.footprint import Footprint
 from generation.engines.params import Capability
 from generation.engines.plan import Plan
 from generation.models import Checkpoint, Device
+from generation.presence import is_nowhere
 from generation.services.footprints import footprint_known
 from generation.services.limits import limits_of
 
@@ -17,6 +18,22 @@ class DoesNotFitError(TesseraError):
     """No device here has the memory for it, however sparing; `does_not_fit_at_all` in no other size either."""
 
     code = "does_not_fit"
+
+
+class NowhereError(TesseraError):
+    """No device here has its files."""
+
+    code = "checkpoint_nowhere"
+    status = 409
+
+
+def presence_check(*, checkpoint: Checkpoint) -> None:
+    """Raises NowhereError when nobody has its files, so that nobody waits for what cannot come."""
+    if is_nowhere(checkpoint):
+        raise NowhereError(
+            f"No device here has the files of the checkpoint “{checkpoint}”.",
+            hint="Choose another one, or ask an operator to put its files on a device.",
+        )
 
 
 def admission_check(*, checkpoint: Checkpoint, capability: Capability, width: int, height: int) -> None:

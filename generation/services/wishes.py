@@ -27,7 +27,7 @@ from generation.engines.params import (
     with_a_picture,
 )
 from generation.models import Checkpoint, Image, Project, Upload
-from generation.services.admission import admission_check
+from generation.services.admission import admission_check, presence_check
 
 WHOLE = ("width", "height", "count", "seed", "steps")
 BROKEN = ("guidance", "temperature", "strength")
@@ -78,6 +78,7 @@ def wish_check(
     numbers = _numbers(_without_drawing(found) if describe else params)
     _check_numbers(capability, prompt, numbers)
     _check_size(found, numbers["width"], numbers["height"])
+    presence_check(checkpoint=found)
     admission_check(checkpoint=found, capability=capability, width=numbers["width"], height=numbers["height"])
     values = {**numbers, "negative_prompt": _text(params, "negative_prompt"), **_scheduler(found, params)}
     return Wish(found, capability, prompt, values, image, upload)

@@ -1,0 +1,190 @@
+"""Which device has which checkpoint: what it tells, who may claim what, whose bell rings, what is refused."""
+
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management.base import CommandError
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from accounts.models import User
+from core.errors import TesseraError
+from generation import checks, scheduler
+from generation.engines.errors import CheckpointError
+from generation.management.commands import cluster
+from generation.models import Checkpoint, Device, GenerationRequest, Project
+from generation.presence import held_by_nobody, usable_on
+from generation.runner.presence import Presence
+from generation.runner.settling import settle
+from generation.services import bell
+from generation.services.devices import UNREADABLE, device_introduce
+from generation.services.leases import work_waits
+from generation.services.local_files import checkpoint_here, spec_here
+from generation.services.requests import requests_refuse
+from generation.software import key_mark, software_version
+from tests.generation.queue import make_checkpoint, submit
+
+A, B = "a" * 64, "b" * 64
+Make = Callable[..., Device]
+
+
+@pytest.fixture
+def device(db: None) -> Make:
+    """A living device that tells what it has."""
+
+    def make(name: str, present: dict[str, str] | None, *, silent: float = 0, **fields: Any) -> Device:
+        beat = timezone.now() - timedelta(seconds=silent)
+        return Device.objects.create(name=name, present=present, heartbeat_at=beat, **fields)
+
+    return make
+
+
+def old(name: str, sha256: str = A) -> Checkpoint:
+    """A checkpoint that was added a while ago."""
+    made = make_checkpoint(name, sha256=sha256)
+    Checkpoint.objects.filter(pk=made.pk).update(created_at=timezone.now() - timedelta(hours=1))
+    made.refresh_from_db()
+    return made
+
+
+def test_each_device_claims_what_it_has(alice: User, project: Project, device: Make) -> None:
+    tiny, large = old("tiny"), old("large")
+    one, two = device("one", {"tiny": A}), device("two", {"large": A, "tiny": B})
+    first, second = submit(alice, project, large), submit(alice, project, tiny)
+    assert not work_waits(device("three", {}))
+    assert scheduler.claim_next(one, []) == second
+    assert scheduler.claim_next(one, []) is None
+    assert (work_waits(one), work_waits(two)) == (False, True)
+    assert scheduler.claim_next(two, []) == first
+
+
+def test_one_that_is_alone_or_has_not_told_tries_all(device: Make) -> None:
+    old("tiny")
+    alone = device("one", {})
+    assert usable_on([alone]) == {}
+    assert usable_on([alone, device("two", None)]) == {}
+    gone = device("three", {"tiny": A}, silent=2 * 3600)
+    assert usable_on([alone, gone]) == {}
+    assert held_by_nobody() == []
+
+
+def test_a_sum_that_is_not_known_yet_is_believed(device: Make) -> None:
+    old("tiny")
+    found = usable_on([device("one", {"tiny": ""}), device("two", {"tiny": B}), device("three", {"tiny": UNREADABLE})])
+    assert sorted(len(names or ()) for names in found.values()) == [0, 0, 1]
+
+
+def test_what_nobody_has_is_refused_and_what_waits_for_it_fails(alice: User, project: Project, device: Make) -> None:
+    lost = old("lost")
+    waiting = submit(alice, project, lost)
+    device("one", {})
+    device("two", {"lost": B})
+    with pytest.raises(TesseraError, match="No device here has the files"):
+        submit(alice, project, lost)
+    assert requests_refuse() == 1
+    waiting.refresh_from_db()
+    assert (waiting.state, waiting.error_code) == ("failed", "checkpoint_nowhere")
+    submit(alice, project, make_checkpoint("new"))  # added just now: nobody had the time to look
+
+
+def test_who_is_silent_for_a_while_is_waited_for(alice: User, project: Project, device: Make) -> None:
+    rare = old("rare")
+    device("one", {})
+    device("two", {"rare": A}, silent=600)
+    request = submit(alice, project, rare)
+    assert requests_refuse() == 0
+    Device.objects.filter(name="two").update(heartbeat_at=timezone.now() - timedelta(days=1))
+    device("three", {})
+    assert requests_refuse() == 1
+    request.refresh_from_db()
+    assert request.state == "failed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_rings_those_who_can_draw_it(alice: User, project: Project, device: Make) -> None:
+    tiny = old("tiny")
+    device("main", {"tiny": A})
+    device("two", {"tiny": A})
+    device("without", {})
+    device("paused", {"tiny": A}, paused=True)
+    device("silent", {"tiny": A}, silent=60)
+    submit(alice, project, tiny)
+    assert set(OrmQ.objects.values_list("key", flat=True)) == {"tessera", "tessera-two"}
+    submit(alice, project, tiny)
+    assert OrmQ.objects.count() == 2, "a bell that nobody heard yet is not rung twice"
+    bell.ring(device=Device.objects.get(name="paused"))
+    assert OrmQ.objects.filter(key="tessera-paused").count() == 1
+
+
+def test_a_device_that_cannot_load_leaves_it_to_others(alice: User, project: Project, device: Make) -> None:
+    tiny = old("tiny")
+    one = device("one", {"tiny": A})
+    device("two", {"tiny": A})
+    submit(alice, project, tiny)
+    claimed = scheduler.claim_next(one, [])
+    assert claimed is not None
+    settle(claimed, CheckpointError("broken"), stopping=False, canceled=False)
+    claimed.refresh_from_db()
+    tiny.refresh_from_db()
+    assert (claimed.state, claimed.attempt, tiny.enabled) == ("queued", 0, True)
+    assert scheduler.claim_next(Device.objects.get(pk=one.pk), []) is None
+    claimed = scheduler.claim_next(Device.objects.get(name="two"), [])
+    assert claimed is not None
+    settle(claimed, CheckpointError("broken"), stopping=False, canceled=False)
+    tiny.refresh_from_db()
+    assert (GenerationRequest.objects.get().state, tiny.enabled) == ("failed", False), "nobody is left"
+
+
+def test_presence_tells_what_lies_here_and_sums_it_up(device: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    make_checkpoint("here", path=str(folder), sha256=A)
+    make_checkpoint("elsewhere", path=str(tmp_path / "nothing"), sha256=A)
+    own = device("main", None)
+    presence = Presence(own, thorough=True)
+    presence.refresh()
+    own.refresh_from_db()
+    assert own.present == {"here": ""}
+    assert presence._thread is not None
+    presence._thread.join(30)
+    presence.refresh()
+    own.refresh_from_db()
+    assert own.present is not None and len(own.present["here"]) == 64
+    assert not own.holds("here", A), "the files are others"
+    shutil.rmtree(folder)
+    presence._looked = float("-inf")
+    presence.refresh()
+    own.refresh_from_db()
+    assert own.present == {}
+
+
+def test_files_are_found_under_another_path(db: None, settings: Any, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "sdxl").mkdir(parents=True)
+    moved = make_checkpoint("sdxl", path="/on/another/machine/sdxl")
+    assert checkpoint_here(moved) is None
+    assert spec_here(moved).path == "/on/another/machine/sdxl"
+    settings.CHECKPOINTS = [tmp_path / "none", tmp_path / "disk"]
+    assert spec_here(moved).path == str(tmp_path / "disk" / "sdxl")
+
+
+def test_a_device_is_served_by_one_machine(device: Make, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = device("main", {}, host="somewhere-else")
+    monkeypatch.setattr(cluster, "TAKE_OVER_SECONDS", 0.0)
+    with pytest.raises(CommandError, match="is served by somewhere-else"):
+        cluster.only_here()
+    device_introduce(device=other)
+    cluster.only_here()
+
+
+def test_machines_that_do_not_fit_together_are_told(device: Make) -> None:
+    device("same", {}, version=software_version(), key_mark=key_mark())
+    device("old", {}, version="0.0.1", key_mark=key_mark(), host="far")
+    device("stranger", {}, version=software_version(), key_mark="0" * 16)
+    found = checks.machines(databases=["default"])
+    assert sorted(str(one.id) for one in found) == ["tessera.W005", "tessera.W006"]
+    assert checks.machines() == []
