@@ -1,0 +1,67 @@
+"""Servers by settings: what is taken, what is refused in words, and that no message repeats a password."""
+
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from config import backends
+
+
+def test_without_settings_one_machine_needs_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TESSERA_S3_BUCKET", raising=False)
+    assert backends.databases(tmp_path, "", 16)["default"]["NAME"] == tmp_path / "tessera.sqlite3"
+    assert backends.channel_layers(tmp_path, "")["default"]["BACKEND"] == "core.layer.LocalChannelLayer"
+    assert "locmem" in backends.caches("")["default"]["BACKEND"]
+    assert backends.s3_bucket() == {}
+    assert "FileSystem" in backends.storages({})["default"]["BACKEND"]
+
+
+def test_postgresql_has_a_pool_and_no_persistent_connections(tmp_path: Path) -> None:
+    found = backends.databases(tmp_path, "postgresql://tess:p%40ss%2F@db.example.org:5433/pictures?sslmode=require", 9)
+    database = found["default"]
+    assert [database[name] for name in ("HOST", "PORT", "NAME", "USER", "PASSWORD")] == [
+        "db.example.org",
+        5433,
+        "pictures",
+        "tess",
+        "p@ss/",
+    ]
+    assert (database["CONN_MAX_AGE"], database["OPTIONS"]["pool"]["max_size"]) == (0, 9)
+    assert database["OPTIONS"]["sslmode"] == "require"
+
+
+@pytest.mark.parametrize("url", ["mysql://root:secret@host/db", "host/db:secret", "postgresql://u:secret@host:port/db"])
+def test_no_postgresql(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match="TESSERA_DATABASE_URL") as refused:
+        backends.databases(tmp_path, url, 9)
+    assert "secret" not in str(refused.value)
+
+
+def test_no_redis() -> None:
+    assert backends.redis_url("rediss://:secret@host:6379/1") == "rediss://:secret@host:6379/1"
+    with pytest.raises(ImproperlyConfigured, match="TESSERA_REDIS_URL") as refused:
+        backends.redis_url("http://:secret@host")
+    assert "secret" not in str(refused.value)
+
+
+def test_s3(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESSERA_S3_BUCKET", "pictures")
+    assert backends.s3_bucket()["addressing"] == "auto"
+    monkeypatch.setenv("TESSERA_S3_ENDPOINT", "https://s3.example.org")
+    found = backends.s3_bucket()
+    assert (found["addressing"], backends.origin_of(found)) == ("path", ["https://s3.example.org"])
+    monkeypatch.setenv("TESSERA_S3_ACCESS_KEY", "somebody")
+    with pytest.raises(ImproperlyConfigured, match="both"):
+        backends.s3_bucket()
+    monkeypatch.setenv("TESSERA_S3_SECRET_KEY", "something")
+    monkeypatch.setenv("TESSERA_S3_ENDPOINT", "s3.example.org")
+    with pytest.raises(ImproperlyConfigured, match="TESSERA_S3_ENDPOINT"):
+        backends.s3_bucket()
+
+
+@pytest.mark.parametrize(("chosen", "s3"), [("accel", {"bucket": "x"}), ("presigned", {}), ("mail", {})])
+def test_downloads_that_cannot_be(chosen: str, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESSERA_DOWNLOADS", chosen)
+    with pytest.raises(ImproperlyConfigured, match="TESSERA_DOWNLOADS"):
+        backends.downloads(s3)
