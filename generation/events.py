@@ -102,6 +102,7 @@ class RequestPayload(TypedDict):
     step: int
     steps: int
     position: NotRequired[int]
+    wait: NotRequired[str]
     error: NotRequired[dict[str, str]]
     images: NotRequired[list[ImagePayload]]
     note: NotRequired[str]
@@ -132,6 +133,7 @@ class TextEvent(TypedDict):
     request: NotRequired[RequestPayload]
     requests: NotRequired[list[RequestPayload]]
     positions: NotRequired[dict[str, int]]
+    waits: NotRequired[dict[str, str]]
     words: NotRequired[WordsPayload]
     paused: NotRequired[bool]
     message: NotRequired[str]

@@ -7,9 +7,9 @@ from datetime import datetime
 from django.urls import reverse
 
 from accounts.models import User
-from generation import scheduler
 from generation.events import ImagePayload, RequestPayload
 from generation.models import Device, GenerationRequest, Image, Project
+from generation.waits import Wait, waits_read
 
 State = GenerationRequest.State
 
@@ -23,7 +23,7 @@ def milliseconds(moment: datetime) -> int:
 
 
 def request_payload(
-    request: GenerationRequest, *, places: Mapping[uuid.UUID, int] | None = None, note: str = ""
+    request: GenerationRequest, *, places: Mapping[uuid.UUID, Wait] | None = None, note: str = ""
 ) -> RequestPayload:
     """A request as the page needs it. Give `places` when several are made at once."""
     payload = RequestPayload(
@@ -42,7 +42,7 @@ def request_payload(
     if request.state == State.QUEUED:
         place = (all_places() if places is None else places).get(request.pk)
         if place is not None:
-            payload["position"] = place
+            payload["position"], payload["wait"] = place.place, place.words
     if request.state == State.COMPLETED:
         payload["images"] = [image_payload(image) for image in _images(request)]
     if request.error_message:
@@ -80,13 +80,17 @@ def open_requests(user: User) -> list[RequestPayload]:
 
 def positions(user: User) -> dict[uuid.UUID, int]:
     """The places in the queue of the user's own requests; 1 is next."""
-    own = set(GenerationRequest.objects.visible_to(user).queued().values_list("pk", flat=True))
-    return {pk: place for pk, place in all_places().items() if pk in own}
+    return {pk: wait.place for pk, wait in waits_of(user).items()}
 
 
-def all_places() -> dict[uuid.UUID, int]:
-    """The places of everybody, by the policy of the scheduler."""
-    return scheduler.places()
+def waits_of(user: User) -> dict[uuid.UUID, Wait]:
+    """Place and waiting time of the user's own requests."""
+    return waits_read(GenerationRequest.objects.visible_to(user).queued())
+
+
+def all_places() -> dict[uuid.UUID, Wait]:
+    """The places of everybody and how long they wait, by the policy of the scheduler."""
+    return waits_read()
 
 
 def drawing_paused() -> bool:

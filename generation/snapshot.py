@@ -21,11 +21,19 @@ DRAWN = frozenset(map(str, GenerationRequest.LEASED))
 def of_user(user: User) -> tuple[TextEvent, list[uuid.UUID]]:
     """The event with all open requests of `user`, and those that are being drawn."""
     requests = payloads.open_requests(user)
-    places = {str(key): place for key, place in payloads.positions(user).items()}
+    found = payloads.waits_of(user)
+    places = {str(key): wait.place for key, wait in found.items()}
+    waits = {str(key): wait.words for key, wait in found.items()}
     running = [uuid.UUID(request["id"]) for request in requests if request["state"] in DRAWN]
     requests.sort(key=lambda request: request["state"] not in DRAWN)
     paused = payloads.drawing_paused()
-    return {"type": "snapshot", "requests": _fitting(requests), "positions": places, "paused": paused}, running
+    return {
+        "type": "snapshot",
+        "requests": _fitting(requests),
+        "positions": places,
+        "paused": paused,
+        "waits": waits,
+    }, running
 
 
 def news(user: User, since: int) -> TextEvent:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.timesince import timesince
 from unfold.decorators import action, display
 
@@ -16,6 +16,7 @@ from generation.admin.rules import WatchedAdmin
 from generation.models import GenerationRequest
 from generation.services.order import request_promote
 from generation.services.requests import request_cancel_for, request_retry_for
+from generation.waits import promises_held
 
 State = GenerationRequest.State
 KINDS = {
@@ -59,11 +60,33 @@ class RequestAdmin(LookMixin, WatchedAdmin):
     fieldsets = (
         (None, {"fields": ("id", "state", "owner", "project", "checkpoint", "kind", "look_link")}),
         ("Figures", {"fields": ("size", "pictures", "attempt", "device", "drawn_with", "step", "steps", "figures")}),
-        ("Queue", {"fields": ("lane", "sort_at", "promoted_at", "predicted_seconds", "device_seconds")}),
+        (
+            "Queue",
+            {
+                "fields": (
+                    "lane",
+                    "sort_at",
+                    "promoted_at",
+                    "predicted_seconds",
+                    "device_seconds",
+                    "promised_p50_at",
+                    "promised_p90_at",
+                )
+            },
+        ),
         ("Times", {"fields": ("created_at", "started_at", "finished_at", "took", "cancel_requested_at")}),
         ("Lease", {"fields": ("lease_token", "lease_until")}),
         ("Failure", {"fields": ("error_code", "error_message", "error_hint")}),
     )
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """With the share of promises that held above the list."""
+        held, told = promises_held()
+        title = (
+            f"Requests: {held} of the newest {told} were done within the time they were told" if told else "Requests"
+        )
+        response: HttpResponse = super().changelist_view(request, {"title": title, **(extra_context or {})})
+        return response
 
     @display(description="State", label=COLOURS, ordering="state")
     def state_label(self, request: GenerationRequest) -> tuple[str, str]:

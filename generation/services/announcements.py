@@ -7,6 +7,7 @@ from django.db import transaction
 
 from generation import events, payloads
 from generation.models import GenerationRequest
+from generation.waits import Wait
 
 State = GenerationRequest.State
 NEWS = payloads.NEWS
@@ -41,9 +42,11 @@ def _publish(pk: uuid.UUID) -> None:
 
 def _publish_places() -> None:
     places = payloads.all_places()
-    by_owner: dict[uuid.UUID, dict[str, int]] = {}
+    by_owner: dict[uuid.UUID, dict[str, Wait]] = {}
     for pk, owner in GenerationRequest.objects.queued().values_list("pk", "owner_id"):
         if pk in places:
             by_owner.setdefault(owner, {})[str(pk)] = places[pk]
-    for owner, positions in by_owner.items():
-        events.publish_text(owner, {"type": "queue.position", "positions": positions})
+    for owner, waits in by_owner.items():
+        positions = {pk: wait.place for pk, wait in waits.items()}
+        words = {pk: wait.words for pk, wait in waits.items()}
+        events.publish_text(owner, {"type": "queue.position", "positions": positions, "waits": words})

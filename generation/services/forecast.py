@@ -1,12 +1,14 @@
 """What a request will cost, learnt from those that this installation finished."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
 
 from generation.models import Checkpoint, GenerationRequest, Pace
 from generation.paces import paces_read, shape_of
+from generation.waits import waits_read
 
 MOST_DRAWS = 64
 MOST_LOADS = 16
@@ -20,6 +22,16 @@ def predicted_seconds(checkpoint: Checkpoint, params: Mapping[str, Any], *, capa
     """
     known = paces_read([checkpoint])[checkpoint.pk]
     return round(known.drawing(shape_of(checkpoint, params, capability)).p50, 3)
+
+
+def promise_record(*, request: GenerationRequest) -> None:
+    """Keep what the owner of a queued request is told first: when it is done, in half and in nine of ten cases."""
+    wait = waits_read(GenerationRequest.objects.filter(pk=request.pk)).get(request.pk)
+    if wait is None:
+        return
+    half, most = (request.created_at + timedelta(seconds=seconds) for seconds in (wait.p50, wait.p90))
+    GenerationRequest.objects.filter(pk=request.pk).update(promised_p50_at=half, promised_p90_at=most)
+    request.promised_p50_at, request.promised_p90_at = half, most
 
 
 @transaction.atomic

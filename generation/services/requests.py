@@ -14,7 +14,7 @@ from generation.models import Checkpoint, GenerationRequest, Image, Project, Upl
 from generation.presence import held_by_nobody
 from generation.services.announcements import places_announce, request_announce
 from generation.services.bell import ring
-from generation.services.forecast import predicted_seconds
+from generation.services.forecast import predicted_seconds, promise_record
 from generation.services.quotas import quota_check
 from generation.services.usage import usage_end, usage_reserve
 from generation.services.wishes import WishRefusedError, wish_check
@@ -72,6 +72,7 @@ def request_submit(
         predicted_seconds=seconds,
     )
     usage_reserve(request=request)
+    promise_record(request=request)
     request_announce(request.pk)
     ring(checkpoint=wish.checkpoint)
     return request

@@ -11,6 +11,7 @@ from generation import payloads
 from generation.models import GenerationRequest, Image, Project, Upload, UsageEntry
 from generation.models.request import RequestQuerySet
 from generation.models.usage import Cost
+from generation.waits import Wait
 
 State = GenerationRequest.State
 PIXELATED_BELOW = 384
@@ -138,13 +139,18 @@ def cards(requests: Iterable[GenerationRequest], user: User) -> list[Card]:
     """Cards of requests that belong to `user`."""
     found = list(requests)
     waiting = any(request.state == State.QUEUED for request in found)
-    places = payloads.positions(user) if waiting else {}
+    places = payloads.waits_of(user) if waiting else {}
     wanted = {request.project_id for request in found}
     wanted |= {request.source_image.project_id for request in found if request.source_image}
     projects = Project.objects.visible_to(user).filter(pk__in=wanted)
     seen = set(projects.values_list("pk", flat=True)) if found else set()
     firsts = _firsts(user) if waiting else set()
     return [_card(request, places, seen, firsts) for request in found]
+
+
+def wait_words(wait: Wait | None) -> str:
+    """Place and waiting time, as card.js says it."""
+    return f"{position_words(wait.place)}, {wait.words}" if wait else ""
 
 
 def position_words(place: int | None) -> str:
@@ -164,7 +170,7 @@ def _firsts(user: User) -> set[uuid.UUID]:
 
 
 def _card(
-    request: GenerationRequest, places: Mapping[uuid.UUID, int], seen: Set[uuid.UUID], firsts: Set[uuid.UUID]
+    request: GenerationRequest, places: Mapping[uuid.UUID, Wait], seen: Set[uuid.UUID], firsts: Set[uuid.UUID]
 ) -> Card:
     has_project = request.project_id in seen
     kept = [image for image in request.images.all() if image.trashed_at is None] if has_project else []
@@ -179,7 +185,7 @@ def _card(
         slots,
         words,
         tone,
-        position_words(places.get(request.pk)),
+        wait_words(places.get(request.pk)),
         has_project,
         _described(request, seen),
         request.state == State.QUEUED and request.pk not in firsts,

@@ -219,7 +219,7 @@ def test_queries(
             if state == "completed":
                 pictures.image(project=project, request=request, index=number)
     client = login(alice)
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(25):
         client.get("/")
 
 

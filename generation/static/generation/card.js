@@ -17,6 +17,11 @@ const WORDS = {
 const DESCRIBING = "Describing"; // instead of drawing
 const FINAL = new Set(["completed", "failed", "canceled"]);
 
+/** As views/cards.py says it. */
+function waitWords(position, wait) {
+  return [placeWords(position), wait].filter(Boolean).join(", ");
+}
+
 export class Card {
   constructor(element) {
     this.element = element;
@@ -79,7 +84,7 @@ export class Card {
     Object.assign(this.element.dataset, { state: payload.state, version: payload.version });
     this.text("[data-request-state]", this.words || payload.state);
     if (payload.answer || payload.state === "queued") this.text("[data-request-answer]", payload.answer || "");
-    this.text("[data-request-position]", payload.state === "queued" ? placeWords(payload.position) : "");
+    this.text("[data-request-position]", payload.state === "queued" ? waitWords(payload.position, payload.wait) : "");
     this.text("[data-request-note]", payload.note || "");
     this.showProgress();
     if (changed) this.announce("tessera:state");
@@ -88,8 +93,8 @@ export class Card {
   }
 
   /** Its place in the queue. */
-  place(position) {
-    if (this.state === "queued") this.text("[data-request-position]", placeWords(position));
+  place(position, wait) {
+    if (this.state === "queued") this.text("[data-request-position]", waitWords(position, wait));
   }
 
   /** An answer so far, all of it. */

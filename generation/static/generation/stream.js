@@ -65,7 +65,7 @@ class Stream {
   hear(event) {
     const payload = event.request;
     if (event.type === "snapshot") this.takeSnapshot(event);
-    else if (event.type === "queue.position") this.place(event.positions || {});
+    else if (event.type === "queue.position") this.place(event.positions || {}, event.waits || {});
     else if (event.type === "request.note") this.cards.get(payload?.id)?.note(payload?.note || event.message);
     else if (event.type === "request.words") this.cards.get(event.words.id)?.answer(event.words);
     else if (event.type === "request.state" || event.type === "request.completed") this.update(payload);
@@ -78,17 +78,17 @@ class Stream {
   }
 
   /** What is open, told at once. An open card that it does not name has ended meanwhile: ask. */
-  takeSnapshot({ requests = [], positions = {}, paused }) {
+  takeSnapshot({ requests = [], positions = {}, waits = {}, paused }) {
     const notice = document.querySelector("[data-stream-paused]");
     if (notice && paused !== undefined) notice.hidden = !paused;
     for (const payload of requests) this.update(payload);
-    this.place(positions);
+    this.place(positions, waits);
     const named = new Set([...requests.map(({ id }) => id), ...Object.keys(positions)]);
     for (const card of this.cards.values()) if (OPEN.has(card.state) && !named.has(card.id)) this.ask(card);
   }
 
-  place(positions) {
-    for (const [id, position] of Object.entries(positions)) this.cards.get(id)?.place(position);
+  place(positions, waits) {
+    for (const [id, position] of Object.entries(positions)) this.cards.get(id)?.place(position, waits[id]);
   }
 
   async show(buffer) {

@@ -1,0 +1,105 @@
+"""How long those who wait will wait: the queue played forward, with this installation's own times. Reads only.
+
+Half of the requests shall be done by the first time, nine of ten by the second. What was promised is kept in the row;
+the newest promises say how much the second must be stretched to hold.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from generation import scheduler
+from generation.models import GenerationRequest
+from generation.paces import Known, paces_read, shape_of
+from generation.policy.forecast import Shape, Spread, quantile
+from generation.policy.outlook import Served
+
+NEWEST, FEWEST = 100, 10  # promises that are looked at, and how many there must be
+QUEUE_DOUBT = 1.5  # what the wait for one's turn may grow to, while nothing better is known
+STRETCH = (1.2, 6.0)
+OVERHEAD = 2.0  # seconds of beginning and saving
+MINUTE, ROUND = 60, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Of one request: its place, and seconds from now until it is done. `loads` of them go for loading."""
+
+    place: int
+    p50: float
+    p90: float
+    loads: float
+
+    @property
+    def words(self) -> str:
+        """As pages say it."""
+        words = f"done in about {told(self.p50)}, at most {told(self.p90)}"
+        return f"{words}, {told(self.loads)} of it for loading" if self.loads >= 1 else words
+
+
+def waits_read(only: QuerySet[GenerationRequest] | None = None) -> dict[uuid.UUID, Wait]:
+    """Of everybody who waits and can be served, or of `only` those of them."""
+    served = scheduler.outlook()
+    if not served:
+        return {}
+    waiting = GenerationRequest.objects.queued() if only is None else only
+    rows = waiting.order_by().select_related("checkpoint").defer("checkpoint__footprint")
+    found = [row for row in rows if row.pk in served]
+    known = paces_read({row.checkpoint_id: row.checkpoint for row in found}.values())
+    factor, spreads = stretch(), dict[tuple[uuid.UUID, Shape], Spread]()
+    return {row.pk: _wait(row, served[row.pk], known, factor, spreads) for row in found}
+
+
+def _wait(
+    row: GenerationRequest,
+    served: Served,
+    known: Mapping[uuid.UUID, Known],
+    factor: float,
+    spreads: dict[tuple[uuid.UUID, Shape], Spread],
+) -> Wait:
+    shape, pace = shape_of(row.checkpoint, row.params, row.capability), known[row.checkpoint_id]
+    key = (row.checkpoint_id, shape)
+    spread = spreads.setdefault(key, spreads.get(key) or pace.drawing(shape))
+    loading = pace.loading() if served.loads else Spread(0.0, 0.0)
+    half = served.starts + served.loads + spread.p50 + OVERHEAD
+    most = QUEUE_DOUBT * served.starts + max(loading.p90, served.loads) + spread.p90 + OVERHEAD
+    return Wait(served.place, half, max(most, factor * half), served.loads)
+
+
+def stretch() -> float:
+    """How many times what was told for half of the cases nine of ten really took, by the newest promises."""
+    ratios = [
+        ((done - asked).total_seconds() / max((half - asked).total_seconds(), 1.0), 1.0)
+        for asked, half, _, done in _promises()
+    ]
+    if len(ratios) < FEWEST:
+        return STRETCH[0]
+    return min(max(quantile(ratios, 0.9), STRETCH[0]), STRETCH[1])
+
+
+def promises_held() -> tuple[int, int]:
+    """How many of the newest requests were done by the second time they were told; and of how many."""
+    held = [done <= most for _, _, most, done in _promises()]
+    return sum(held), len(held)
+
+
+def _promises() -> list[tuple[datetime, datetime, datetime, datetime]]:
+    rows = GenerationRequest.objects.filter(state=GenerationRequest.State.COMPLETED, promised_p90_at__isnull=False)
+    newest = rows.order_by("-created_at").values_list("created_at", "promised_p50_at", "promised_p90_at", "finished_at")
+    return [
+        (asked, half, most, done) for asked, half, most, done in newest[:NEWEST] if half and most and done is not None
+    ]
+
+
+def told(seconds: float) -> str:
+    """Rounded up as people say it: 12 -> "15 s", 100 -> "2 min", 4000 -> "1 h 10 min"."""
+    if seconds <= MINUTE - ROUND:
+        return f"{max(-(-seconds // ROUND) * ROUND, ROUND):.0f} s"
+    minutes = int(-(-seconds // MINUTE))
+    if minutes < MINUTE:
+        return f"{minutes} min"
+    hours, rest = divmod(-(-minutes // 10) * 10, MINUTE)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"
