@@ -1,0 +1,64 @@
+"""Quotas on PostgreSQL, where several really write at once: the rows of the quotas are locked, so nobody gets more."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.generation.test_archive_postgres import manage
+from tests.servers import postgres
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+
+ASK = "from tests.generation.test_quotas_postgres import ask; print(*ask())"
+
+
+def ask() -> tuple[int, int, int, int]:
+    """In a process on PostgreSQL: how many of ten requests of one person were accepted, and of nine of three in one
+    project, where either has seconds for five; then what the ledger holds, and how many rows of quotas there are.
+    """
+    from django.conf import settings
+    from django.db import connections
+
+    from accounts.models import Quota, User
+    from core.errors import TesseraError
+    from generation.models import Membership, Project, UsageEntry
+    from tests.generation.queue import make_checkpoint, submit
+
+    people = [User.objects.create_user(f"p{number}@example.org") for number in range(4)]
+    tiny = make_checkpoint(seconds_per_picture=10.0)
+    alone = Project.objects.create(name="alone", owner=people[0])
+    team = Project.objects.create(name="team", owner=people[1])
+    for person in people[2:]:
+        Membership.objects.create(project=team, user=person, role=Membership.Role.EDITOR)
+    accepted: list[Project] = []
+
+    def one(person: User, project: Project, begin: threading.Barrier) -> None:
+        begin.wait()
+        try:
+            submit(person, project, tiny)
+            accepted.append(project)
+        except TesseraError as error:
+            assert error.code == "quota_spent", error
+        finally:
+            connections.close_all()
+
+    def together(askers: list[User], project: Project) -> int:
+        begin = threading.Barrier(len(askers))
+        threads = [threading.Thread(target=one, args=(person, project, begin)) for person in askers]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        return accepted.count(project)
+
+    settings.SECONDS_A_DAY, settings.PROJECT_SECONDS_A_DAY = 55, 0
+    mine = together([people[0]] * 10, alone)
+    settings.SECONDS_A_DAY, settings.PROJECT_SECONDS_A_DAY = 0, 55
+    ours = together(people[1:] * 3, team)
+    return mine, ours, UsageEntry.objects.held_ms(), Quota.objects.count()
+
+
+def test_who_asks_many_times_at_once_gets_no_more(tmp_path: Path) -> None:
+    with postgres() as (_, address):
+        manage(tmp_path / "one", address, "migrate", "-v0")
+        told = manage(tmp_path / "one", address, "shell", "-v", "0", "-c", ASK)
+    assert "5 5 100000 4" in told.splitlines(), told
