@@ -162,7 +162,7 @@ Q_CLUSTER = {
     "recycle": 0,
     "queue_limit": 1,
     "bulk": 1,
-    "poll": 0.2,
+    "poll": 0.0,  # DatabaseBells waits by itself
     "guard_cycle": 0.5,
     "timeout": 24 * 3600,
     "retry": 3 * 24 * 3600,
