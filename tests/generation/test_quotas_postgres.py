@@ -1,7 +1,9 @@
 """Quotas on PostgreSQL, where several really write at once: the rows of the quotas are locked, so nobody gets more."""
 
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,8 @@ def ask() -> tuple[int, int, int, int]:
     from accounts.models import Quota, User
     from core.errors import TesseraError
     from generation.models import Membership, Project, UsageEntry
+    from generation.services import requests
+    from generation.services.usage import usage_reserve
     from tests.generation.queue import make_checkpoint, submit
 
     people = [User.objects.create_user(f"p{number}@example.org") for number in range(4)]
@@ -50,6 +54,11 @@ def ask() -> tuple[int, int, int, int]:
         [thread.join() for thread in threads]
         return accepted.count(project)
 
+    def slowly(**named: Any) -> UsageEntry:
+        time.sleep(0.05)  # so that others come in between what is checked and what is reserved, if they can
+        return usage_reserve(**named)
+
+    requests.usage_reserve = slowly  # of this process, which ends with this
     settings.SECONDS_A_DAY, settings.PROJECT_SECONDS_A_DAY = 55, 0
     mine = together([people[0]] * 10, alone)
     settings.SECONDS_A_DAY, settings.PROJECT_SECONDS_A_DAY = 0, 55
