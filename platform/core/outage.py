@@ -45,6 +45,11 @@ def is_away(error: BaseException | None) -> bool:
     return _speaks(error, AWAY_WORDS)
 
 
+def is_cache_away(error: BaseException | None) -> bool:
+    """Redis does not answer. Told by name, since its library is there only where it is used."""
+    return any(kind.__module__ == "redis.exceptions" and kind.__name__ == "RedisError" for kind in type(error).__mro__)
+
+
 def _speaks(error: BaseException | None, words: tuple[str, ...]) -> bool:
     text = str(error).lower()
     return isinstance(error, OperationalError) and any(word in text for word in words)

@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.views import defaults
 from django_htmx.http import reswap, trigger_client_event
 
-from core.outage import is_busy, is_full
+from core.outage import is_busy, is_cache_away, is_full
 
 DISK_FULL = "The disk of the portal is full, so this could not be kept. Tell an operator."
 BUSY = "The database of the portal does not answer right now, so nothing was changed. Try again in a moment."
@@ -36,7 +36,7 @@ def sentence_of(error: BaseException | None) -> str | None:
     """Words for what is nobody's mistake; None for all that is ours."""
     if is_full(error):
         return DISK_FULL
-    return BUSY if is_busy(error) else None
+    return BUSY if is_busy(error) or is_cache_away(error) else None
 
 
 def _answer(request: HttpRequest, sentence: str, status: int) -> HttpResponse:

@@ -13,7 +13,7 @@ from django.db import OperationalError, connection
 from django.test import AsyncClient, Client
 
 from accounts.models import User
-from core.outage import is_busy, is_full
+from core.outage import is_away, is_busy, is_full
 from core.trouble import BUSY, DISK_FULL, TOO_LONG, sentence_of
 from generation import storage
 from generation.models import GenerationRequest, Image, Project
@@ -194,3 +194,24 @@ def test_our_own_mistakes_stay_ours(alice: User, login: Login, monkeypatch: pyte
     assert answer.status_code == 500
     assert b"Something went wrong" in answer.content
     assert sentence_of(None) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "connection failed: connection to server at 127.0.0.1 failed: Connection refused",
+        "server closed the connection unexpectedly",
+        "terminating connection due to administrator command",
+        "the database system is starting up",
+        "couldn't get a connection after 10.00 sec",
+    ],
+)
+def test_a_server_that_is_away_is_a_bad_moment(words: str) -> None:
+    error = OperationalError(words)
+    assert (is_away(error), is_busy(error), sentence_of(error)) == (True, True, BUSY)
+
+
+def test_a_redis_that_is_away_is_a_bad_moment() -> None:
+    from redis.exceptions import ConnectionError as AwayError
+
+    assert sentence_of(AwayError("Error 111 connecting to host. Connection refused.")) == BUSY

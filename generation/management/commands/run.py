@@ -140,7 +140,8 @@ def database_trouble(error: BaseException) -> str:
     else:
         hint = "`.venv/bin/python manage.py migrate --traceback` tells where."
     kind = "" if isinstance(error, DatabaseError) else f"{type(error).__name__}: "
-    return f"The database in {settings.DATA} cannot be used: {kind}{error}. {hint}"
+    place = "that TESSERA_DATABASE_URL names" if settings.SHARED else f"in {settings.DATA}"
+    return f"The database {place} cannot be used: {kind}{error}. {hint}"
 
 
 def address() -> str:
