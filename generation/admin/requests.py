@@ -82,10 +82,9 @@ class RequestAdmin(LookMixin, WatchedAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """With the share of promises that held above the list."""
         held, told = promises_held()
-        title = (
-            f"Requests: {held} of the newest {told} were done within the time they were told" if told else "Requests"
-        )
-        response: HttpResponse = super().changelist_view(request, {"title": title, **(extra_context or {})})
+        if told and request.method == "GET":
+            messages.info(request, f"{held} of the newest {told} requests were done within the time they were told.")
+        response: HttpResponse = super().changelist_view(request, extra_context)
         return response
 
     @display(description="State", label=COLOURS, ordering="state")

@@ -226,6 +226,9 @@ def test_an_older_state_is_ignored_and_the_place_is_told_in_words(stage: Stage) 
     stage.state("running", version=2)
     stage.wait("() => document.querySelector('[data-request-position]').textContent === '2nd in the queue'")
     assert stage.page.locator("article").get_attribute("data-state") == "queued"
+    stage.tell(type="queue.position", positions={REQUEST: 1}, waits={REQUEST: "done in about 15 s"})
+    told = "Next in the queue, done in about 15 s"
+    stage.wait(f"() => document.querySelector('[data-request-position]').textContent === '{told}'")
     stage.tell(type="queue.position", positions={REQUEST: 1})
     stage.wait("() => document.querySelector('[data-request-position]').textContent === 'Next in the queue'")
 

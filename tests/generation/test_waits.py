@@ -105,4 +105,4 @@ def test_the_second_time_is_stretched_until_nine_of_ten_hold(alice: User, projec
 def test_operators_see_what_held(alice: User, olga: User, project: Project, login: object) -> None:
     past(alice, project, [8.0, 25.0, 19.0])
     page = login(olga).get(reverse("admin:generation_generationrequest_changelist"))  # type: ignore[operator]
-    assert "2 of the newest 3 were done within the time they were told" in page.content.decode()
+    assert "2 of the newest 3 requests were done within the time they were told." in page.content.decode()
