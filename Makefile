@@ -7,7 +7,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check --quiet --constraint pla
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help run test lint bench machines chaos screenshots constraints clean
+.PHONY: help run test lint bench machines chaos load screenshots constraints clean
 
 help: ## show the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -37,6 +37,9 @@ machines: .venv/installed-test ## two web processes, three clusters, PostgreSQL,
 
 chaos: .venv/installed-test ## kill a real portal's processes, ROUNDS (20) times each, and look that nothing is lost
 	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.chaos $(ARGS)
+
+load: .venv/installed-test ## a thousand sockets, streams, requests and readers at once, each figure beside its bar
+	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.load
 
 screenshots: .venv/installed-test ## draw the README's screenshots from a running portal
 	@$(PY) -m tests.screenshots

@@ -1,0 +1,1 @@
+"""A portal under load: sockets, streams, requests and readers at once."""

@@ -1,0 +1,230 @@
+"""`make load`: a portal with a thousand sockets, streams, requests and readers at once. Figures beside their bars.
+
+Everything is on one machine, the clients too, so the figures are worse than those of a portal that has its machine for
+itself. SOCKETS, STREAMS, ASKERS, REQUESTS and BROWSERS change the sizes.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import requests
+
+from tests.bench.report import machine, table
+from tests.bench.rows import Row
+from tests.crowd import HTTP_SECONDS, SESSION, Person, all_done, all_ready
+from tests.load.reader import Reader
+from tests.portal import ROOT, Portal
+
+PEOPLE = """
+import json
+from django.conf import settings
+from django.test import Client
+from accounts.models import User
+from generation.services.projects import project_personal
+made = []
+for number in range({people}):
+    user = User.objects.create_user(f"person{{number}}@example.org", None, name=f"Person {{number}}")
+    client = Client()
+    client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    made.append([str(user.pk), session, str(project_personal(user=user).pk)])
+print(json.dumps(made))
+"""
+THINKING = 10.0  # seconds between two pages of one person
+RATE, SIZE = 2.0, 40_000  # fragments a second of one stream, bytes of one
+SILENT = 20  # sockets that never read
+ALONE = 21  # requests of the first part, one after the other
+MOST_SECONDS = 600.0
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass
+class Sizes:
+    """How much of everything."""
+
+    sockets: int = 1000
+    streams: int = 50
+    askers: int = 20
+    requests: int = 200
+    browsers: int = 200
+
+    @classmethod
+    def asked_for(cls) -> "Sizes":
+        """As the environment says."""
+        return cls(**{name: int(os.environ.get(name.upper(), value)) for name, value in vars(cls()).items()})
+
+
+@dataclass
+class Crowd:
+    """Who is there, and what they saw."""
+
+    url: str
+    people: list[tuple[str, str, str]]  # id, session, project
+    pages: list[float] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def person(self, number: int) -> Person:
+        """Who asks."""
+        _, session, project = self.people[number]
+        return Person(session, project, self.url, self.url)
+
+    def reader(self, number: int, *, reads: bool = True) -> Reader:
+        """One more socket of a person."""
+        reader = Reader(self.url, self.people[number][1], reads)
+        self.begin(reader.live())
+        return reader
+
+    def begin(self, work: "asyncio._CoroutineLike[None]") -> None:
+        """Goes on until the end."""
+        self.tasks.add(asyncio.create_task(work))
+
+    async def browse(self, number: int) -> None:
+        """One page after the other, with time to look."""
+        _, session, project = self.people[number]
+        cookies, pages = {SESSION: session}, ("/", "/history/", f"/projects/{project}/")
+        await asyncio.sleep(THINKING * number / len(self.people))
+        for turn in range(10_000):
+            await asyncio.to_thread(self._open, pages[turn % len(pages)], cookies)
+            await asyncio.sleep(THINKING)
+
+    def _open(self, page: str, cookies: dict[str, str]) -> None:
+        began = time.perf_counter()
+        try:
+            answer = requests.get(self.url + page, cookies=cookies, timeout=HTTP_SECONDS, allow_redirects=False)
+            if answer.status_code != 200:
+                self.refused.append(f"{page} {answer.status_code}")
+        except requests.RequestException as error:
+            self.refused.append(f"{page} {error}")
+        self.pages.append(time.perf_counter() - began)
+
+    async def end(self) -> None:
+        """All go home."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def alone(crowd: Crowd, count: int) -> Row:
+    """Nobody else is there: from the click to the first fragment, beyond loading."""
+    person, took = crowd.person(0), list[float]()
+    crowd.begin(person.watch())
+    await all_ready([person], HTTP_SECONDS)
+    for number in range(count):
+        seen, began = len(person.frames), time.perf_counter()
+        await asyncio.to_thread(person.ask, "a cat on blue", number)
+        while len(person.frames) == seen:
+            await asyncio.sleep(0.002)
+        took.append(time.perf_counter() - began)
+        await all_done([person], HTTP_SECONDS)
+        await asyncio.sleep(0.3)
+    middle = 1000 * statistics.median(took[1:])  # the first one loads
+    return Row("from the click to the first fragment, p50", middle, 300, "most", "ms", "128x128, 4 steps, nobody else")
+
+
+async def together(portal: Portal, crowd: Crowd, sizes: Sizes) -> list[Row]:
+    """Everybody at once."""
+    web = web_of(portal)
+    empty = web.memory_info().rss
+    streamers = range(sizes.askers, sizes.askers + sizes.streams)
+    readers = [crowd.reader(number) for number in streamers]
+    first = len(crowd.people) - sizes.browsers
+    idle = sizes.sockets - sizes.streams - SILENT
+    crowd_readers = [crowd.reader(first + number % sizes.browsers) for number in range(idle)]
+    async with asyncio.timeout(MOST_SECONDS):
+        await asyncio.gather(*(reader.open.wait() for reader in [*readers, *crowd_readers]))
+    opened = web.memory_info().rss
+    for number in range(SILENT):
+        crowd.reader(streamers[number % sizes.streams], reads=False)
+    owners = [crowd.people[number][0] for number in streamers]
+    sender = start_streams(portal, MOST_SECONDS, owners)
+    for number in range(first, len(crowd.people)):
+        crowd.begin(crowd.browse(number))
+    askers = [crowd.person(number) for number in range(sizes.askers)]
+    for person in askers:
+        crowd.begin(person.watch())
+    await all_ready(askers, HTTP_SECONDS)
+    began = time.monotonic()
+    for turn in range(sizes.requests):
+        await asyncio.to_thread(askers[turn % sizes.askers].ask, "a dog left of a tree on white", turn)
+    await all_done(askers, MOST_SECONDS)
+    seconds, full = time.monotonic() - began, web.memory_info().rss
+    sender.kill()
+    sender.wait()
+    completed = sum(len(person.completed) for person in askers)
+    late = sorted(moment for reader in readers for moment in reader.late)
+    broke = sum(reader.lost for reader in [*readers, *crowd_readers])
+    pages = sorted(crowd.pages)
+    return [
+        Row("fragment made to received, p99", 1000 * share(late, 0.99), 150, "most", "ms",
+            f"{len(late)} fragments of {SIZE} bytes to {sizes.streams} readers, {RATE:g} a second each; "
+            f"p50 {1000 * share(late, 0.5):.0f} ms"),
+        Row("pages, p95", 1000 * share(pages, 0.95), 300, "most", "ms",
+            f"{len(pages)} pages of {sizes.browsers} people; p50 {1000 * share(pages, 0.5):.0f} ms"),
+        Row("pages refused", len(crowd.refused), 0, "most", "", "; ".join(sorted(set(crowd.refused))[:3])),
+        Row("requests completed", completed, sizes.requests, "least", "",
+            f"of {sizes.askers} people in {seconds:.0f} s"),
+        Row("sockets that broke", broke, 0, "most", "", f"of {len(readers) + len(crowd_readers)} that read"),
+        Row("web process, growth under load", (full - opened) / MEBIBYTE, 100, "most", "MiB",
+            f"{SILENT} sockets never read; {empty / MEBIBYTE:.0f} MiB empty, {opened / MEBIBYTE:.0f} MiB with "
+            f"{sizes.sockets - SILENT} sockets open"),
+    ]  # fmt: skip
+
+
+def start_streams(portal: Portal, seconds: float, owners: list[str]) -> "subprocess.Popen[bytes]":
+    """Until it is ended."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "platform")])
+    environment = {**portal.environment(), "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONPATH": paths}
+    command = [sys.executable, "-m", "tests.load.streams", str(seconds), str(RATE), str(SIZE), *owners]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+
+
+def web_of(portal: Portal) -> psutil.Process:
+    """The process that serves pages and sockets."""
+    return next(one for one in portal.children() if "core.bounded_daphne" in " ".join(one.cmdline()))
+
+
+def share(ordered: list[float], part: float) -> float:
+    """That many of them are no larger."""
+    return ordered[min(int(len(ordered) * part), len(ordered) - 1)] if ordered else float("inf")
+
+
+async def play(portal: Portal, sizes: Sizes, alone_requests: int = ALONE) -> list[Row]:
+    """Both parts."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))
+    count = sizes.askers + sizes.streams + sizes.browsers
+    made = json.loads(portal.manage("shell", "-v", "0", "-c", PEOPLE.format(people=count)))
+    crowd = Crowd(portal.url, [tuple(one) for one in made])
+    try:
+        return [await alone(crowd, alone_requests), *await together(portal, crowd, sizes)]
+    finally:
+        await crowd.end()
+
+
+def main() -> int:
+    """0 when every bar is met."""
+    about = machine()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"TESSERA_THREADS": "1", "TESSERA_MAX_QUEUED": "100", "TESSERA_LOG_LEVEL": "WARNING"}
+        portal = Portal(Path(folder) / "data", settings=settings).start()
+        try:
+            rows = asyncio.run(play(portal, Sizes.asked_for()))
+        finally:
+            portal.stop()
+    sys.stdout.write("\n".join([*table(rows), json.dumps({"about": about, "rows": [row.to_dict() for row in rows]})]))
+    sys.stdout.write("\n")
+    return 0 if all(row.holds is not False for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
