@@ -1,5 +1,6 @@
 """Tells owners what changed, once it is committed. A lost event harms nobody: the database is the truth."""
 
+import time
 import uuid
 from functools import partial
 
@@ -10,6 +11,10 @@ from generation.models import GenerationRequest
 from generation.waits import Wait
 
 State = GenerationRequest.State
+# With thousands in the queue this takes long enough to be worth sparing; pages ask for themselves now and then.
+QUICK_SECONDS, SPARING = 0.2, 20.0
+
+_next_places = 0.0
 NEWS = payloads.NEWS
 
 
@@ -41,7 +46,13 @@ def _publish(pk: uuid.UUID) -> None:
 
 
 def _publish_places() -> None:
+    global _next_places
+    begun = time.monotonic()
+    if begun < _next_places:
+        return
     places = payloads.all_places()
+    took = time.monotonic() - begun
+    _next_places = begun + took * SPARING if took > QUICK_SECONDS else 0.0
     by_owner: dict[uuid.UUID, dict[str, Wait]] = {}
     for pk, owner in GenerationRequest.objects.queued().values_list("pk", "owner_id"):
         if pk in places:

@@ -9,6 +9,7 @@ from django.utils import timezone
 from accounts.models import User
 from generation import payloads
 from generation.models import Checkpoint, Device, GenerationRequest, Pace, Project
+from generation.services import announcements
 from generation.services.devices import device_ensure
 from generation.services.forecast import pace_learn
 from generation.waits import FEWEST, STRETCH, promises_held, stretch, told, waits_read
@@ -106,3 +107,18 @@ def test_operators_see_what_held(alice: User, olga: User, project: Project, logi
     past(alice, project, [8.0, 25.0, 19.0])
     page = login(olga).get(reverse("admin:generation_generationrequest_changelist"))  # type: ignore[operator]
     assert "2 of the newest 3 requests were done within the time they were told." in page.content.decode()
+
+
+def test_places_of_a_long_queue_are_told_less_often(
+    alice: User, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(alice, project, make_checkpoint())
+    told: list[object] = []
+    monkeypatch.setattr(announcements.events, "publish_text", lambda owner, event: told.append(event["type"]))
+    monkeypatch.setattr(announcements, "_next_places", 0.0)
+    announcements._publish_places(), announcements._publish_places()
+    assert told == ["queue.position"] * 2
+    monkeypatch.setattr(announcements, "QUICK_SECONDS", -1.0)
+    monkeypatch.setattr(announcements, "SPARING", 1e9)
+    announcements._publish_places(), announcements._publish_places()
+    assert told == ["queue.position"] * 3
