@@ -39,7 +39,7 @@ chaos: .venv/installed-test ## kill a real portal's processes, ROUNDS (20) times
 	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.chaos $(ARGS)
 
 load: .venv/installed-test ## a thousand sockets, streams, requests and readers at once, each figure beside its bar
-	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.load
+	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.load $(ARGS)
 
 screenshots: .venv/installed-test ## draw the README's screenshots from a running portal
 	@$(PY) -m tests.screenshots

@@ -93,7 +93,7 @@ class Person:
             elif request["state"] in {"failed", "canceled"}:
                 self.failed[key] = str(request.get("error"))
 
-    def ask(self, prompt: str, seed: int) -> None:
+    def ask(self, prompt: str, seed: int, steps: int = 4) -> None:
         """Submit the form of the studio, as a browser would."""
         token = "a" * 32
         form = {
@@ -104,7 +104,7 @@ class Person:
             "size": "128x128",
             "count": "1",
             "seed": str(seed),
-            "steps": "4",
+            "steps": str(steps),
         }
         answer = requests.post(
             f"{self.page_at}/requests/new/",

@@ -1,7 +1,7 @@
 """`make load`: a portal with a thousand sockets, streams, requests and readers at once. Figures beside their bars.
 
 Everything is on one machine, the clients too, so the figures are worse than those of a portal that has its machine for
-itself. SOCKETS, STREAMS, ASKERS, REQUESTS and BROWSERS change the sizes.
+itself. `--write` puts the table into docs/performance.md. SOCKETS, STREAMS, ASKERS, REQUESTS and BROWSERS change the sizes.
 """
 
 import asyncio
@@ -19,9 +19,10 @@ from pathlib import Path
 import psutil
 import requests
 
-from tests.bench.report import machine, table
+from tests.bench.report import machine, table, write_page
 from tests.bench.rows import Row
 from tests.crowd import HTTP_SECONDS, SESSION, Person, all_done, all_ready
+from tests.load.overhead import overhead
 from tests.load.reader import Reader
 from tests.portal import ROOT, Portal
 
@@ -42,6 +43,7 @@ print(json.dumps(made))
 """
 THINKING = 10.0  # seconds between two pages of one person
 RATE, SIZE = 2.0, 40_000  # fragments a second of one stream, bytes of one
+THREADS = 1  # of the engine room: the other core is for the portal and everybody here
 SILENT = 20  # sockets that never read
 ALONE = 21  # requests of the first part, one after the other
 MOST_SECONDS = 600.0
@@ -115,7 +117,7 @@ class Crowd:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-async def alone(crowd: Crowd, count: int) -> Row:
+async def alone(crowd: Crowd, count: int) -> list[Row]:
     """Nobody else is there: from the click to the first fragment, beyond loading."""
     person, took = crowd.person(0), list[float]()
     crowd.begin(person.watch())
@@ -129,7 +131,8 @@ async def alone(crowd: Crowd, count: int) -> Row:
         await all_done([person], HTTP_SECONDS)
         await asyncio.sleep(0.3)
     middle = 1000 * statistics.median(took[1:])  # the first one loads
-    return Row("from the click to the first fragment, p50", middle, 300, "most", "ms", "128x128, 4 steps, nobody else")
+    row = Row("from the click to the first fragment, p50", middle, 300, "most", "ms", "128x128, 4 steps, nobody else")
+    return [row, await overhead(person, THREADS)] if count == ALONE else [row]
 
 
 async def together(portal: Portal, crowd: Crowd, sizes: Sizes) -> list[Row]:
@@ -206,7 +209,7 @@ async def play(portal: Portal, sizes: Sizes, alone_requests: int = ALONE) -> lis
     made = json.loads(portal.manage("shell", "-v", "0", "-c", PEOPLE.format(people=count)))
     crowd = Crowd(portal.url, [tuple(one) for one in made])
     try:
-        return [await alone(crowd, alone_requests), *await together(portal, crowd, sizes)]
+        return [*await alone(crowd, alone_requests), *await together(portal, crowd, sizes)]
     finally:
         await crowd.end()
 
@@ -215,7 +218,7 @@ def main() -> int:
     """0 when every bar is met."""
     about = machine()
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"TESSERA_THREADS": "1", "TESSERA_MAX_QUEUED": "100", "TESSERA_LOG_LEVEL": "WARNING"}
+        settings = {"TESSERA_THREADS": str(THREADS), "TESSERA_MAX_QUEUED": "100", "TESSERA_LOG_LEVEL": "WARNING"}
         portal = Portal(Path(folder) / "data", settings=settings).start()
         try:
             rows = asyncio.run(play(portal, Sizes.asked_for()))
@@ -223,6 +226,8 @@ def main() -> int:
             portal.stop()
     sys.stdout.write("\n".join([*table(rows), json.dumps({"about": about, "rows": [row.to_dict() for row in rows]})]))
     sys.stdout.write("\n")
+    if "--write" in sys.argv:
+        write_page(ROOT / "docs" / "performance.md", {"load": rows}, about)
     return 0 if all(row.holds is not False for row in rows) else 1
 
 
