@@ -1,7 +1,8 @@
 """`make load`: a portal with a thousand sockets, streams, requests and readers at once. Figures beside their bars.
 
 Everything is on one machine, the clients too, so the figures are worse than those of a portal that has its machine for
-itself. `--write` puts the table into docs/performance.md. SOCKETS, STREAMS, ASKERS, REQUESTS and BROWSERS change the sizes.
+itself. `--write` puts the table into docs/performance.md. SOCKETS, STREAMS, ASKERS, REQUESTS and BROWSERS change the
+sizes.
 """
 
 import asyncio
