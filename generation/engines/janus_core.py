@@ -92,7 +92,7 @@ def _vectors(network: JanusForConditionalGeneration) -> torch.Tensor:
     first, *others = torch.split(codes, CHUNK)
     made = network.prepare_embeddings_for_image_generation(first)
     heap.free_for(len(codes) * made.shape[1] * made.itemsize)
-    vectors = made.new_empty(len(codes), made.shape[1])
+    vectors: torch.Tensor = made.new_empty(len(codes), made.shape[1])
     vectors[: len(made)] = made
     for part in others:
         vectors[int(part[0]) : int(part[-1]) + 1] = network.prepare_embeddings_for_image_generation(part)
