@@ -114,6 +114,9 @@ class Child:
         self._end("The engine room was stopped while it worked.")
         if threading.current_thread() is not self._listener:
             self._listener.join(GRACE_SECONDS * 2)
+            if self._listener.is_alive():  # the system cannot end it yet, say inside a driver
+                self.channel.hang_up()
+                self._listener.join(GRACE_SECONDS * 3)
 
     def close(self) -> None:
         """Say goodbye, then kill what does not leave."""
@@ -161,7 +164,11 @@ class Child:
             self._process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             self._end("The engine room hung up and was ended.")
-            self._process.wait()
+            try:
+                self._process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                # Nobody waits for it any longer: the next wish gets a fresh room, whatever becomes of this one.
+                logger.critical("Process %d of the engine room does not end, though it was killed", self.pid)
         self.channel.close()
         self._over.set()
         self._ready.set()

@@ -277,6 +277,11 @@ class Channel:
         """Wait until something can be received (the end counts), at most `seconds`."""
         return _ready(self._sock, selectors.EVENT_READ, seconds)
 
+    def hang_up(self) -> None:
+        """End the conversation, so that whoever receives, on either side, comes back with nothing."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Give the descriptor back. Call after the receiving thread has ended."""
         self._sock.close()

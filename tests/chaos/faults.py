@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
-
 from generation.models import GenerationRequest
 from tests.chaos.native import hanging
 from tests.chaos.rounds import Round
@@ -90,8 +88,8 @@ def _room_hangs(now: Round) -> None:
     now.stage.until(now.accept(), "running")
     room = now.stage.pid("room")
     now.strike(lambda: None)
-    with hanging(room):
-        now.stage.wait(lambda: not psutil.pid_exists(room) or _is_dead(room), "the end of the room that hangs")
+    with hanging(room) as has_ended:
+        now.stage.wait(has_ended, "the end of the room that hangs")
 
 
 def _room_stopped(now: Round) -> None:
@@ -161,13 +159,6 @@ def _poison(now: Round) -> None:
     now.expect(poison, "failed", attempts=2)
     for other in others:
         now.stage.until(other, "completed")
-
-
-def _is_dead(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 FAULTS = (

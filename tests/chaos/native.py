@@ -4,9 +4,10 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+WALL = 0x40000000  # also who is no child of ours
 
 
 class HangRefusedError(OSError):
@@ -14,8 +15,11 @@ class HangRefusedError(OSError):
 
 
 @contextlib.contextmanager
-def hanging(pid: int) -> Iterator[None]:
-    """The main thread of this process hangs until the end of the block, or of the process. By ptrace: Linux only."""
+def hanging(pid: int) -> Iterator[Callable[[], bool]]:
+    """The main thread of this process hangs until the end of the block, or of the process. By ptrace: Linux only.
+
+    Gives what tells whether the process has ended. Until that is asked nobody else can bury it: who traces comes first.
+    """
     if sys.platform != "linux":
         raise HangRefusedError("only Linux can stop one thread")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -25,8 +29,15 @@ def hanging(pid: int) -> Iterator[None]:
         if libc.ptrace(request, pid, None, None):
             raise HangRefusedError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     try:
-        yield
+        yield lambda: _has_ended(pid)
     finally:
         libc.ptrace(DETACH, pid, None, None)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
+        _has_ended(pid)
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        found, status = os.waitpid(pid, os.WNOHANG | WALL)
+    except ChildProcessError:
+        return True
+    return found == pid and not os.WIFSTOPPED(status)

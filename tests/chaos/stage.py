@@ -21,11 +21,13 @@ from tests.chaos.visitor import Visitor
 from tests.generation.cluster import environment
 from tests.generation.engines.tiny import save_janus
 from tests.portal import Portal
+from tests.servers import Server
 
 PATIENCE = 180.0  # seconds for what takes a few: a machine may be busy
 STILL_SECONDS = 4.0  # longer than any look at the portal takes: the machine did not run this process
 PICTURES = 2
 GRID = 16  # with so many tokens that there is time to be in mid-picture
+MARKS = ("manage.py", "core.bounded_daphne", "generation.engines.room")  # in the command lines of the portal
 PEOPLE = ("ann", "ben", "cleo")
 ROLES = ("web", "cluster", "sentinel", "worker", "monitor", "pusher", "room")
 
@@ -42,6 +44,7 @@ class Stage:
     settings: Mapping[str, str] = field(default_factory=dict)
     clock: Clock | None = None
     small: bool = False  # whether its disk can be filled
+    servers: Mapping[str, Server] = field(default_factory=dict)  # that it stands on: postgres, redis
     # How another thread of this process gets at the database
     connected: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     portal: Portal = field(init=False)
@@ -91,6 +94,13 @@ class Stage:
         """How many the portal's clock is away from ours after `more`."""
         self._hours += more
         return self._hours
+
+    def save_redis(self) -> None:
+        """What it holds goes into its file, from which it starts."""
+        import redis
+
+        with redis.Redis.from_url(os.environ["TESSERA_REDIS_URL"]) as client:
+            client.save()
 
     def kill_supervisor(self) -> None:
         """Only it; who lives below must end by themselves."""
@@ -144,7 +154,8 @@ class Stage:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get("TESSERA_DATA") == str(self.data) and process.pid != os.getpid():
+                ours = any(mark in " ".join(process.cmdline()) for mark in MARKS)
+                if ours and process.environ().get("TESSERA_DATA") == str(self.data):
                     found.append(process)
         return found
 

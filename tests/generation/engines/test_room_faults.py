@@ -34,6 +34,7 @@ from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.protocol import FRAME_LIMIT, Channel, Frame, Message, ProtocolError
 from generation.engines.room import POISONED, Room
 from generation.engines.wish import Wish
+from tests.chaos.native import HangRefusedError, hanging
 from tests.generation.engines import tiny
 from tests.generation.engines.rooms import ACTOR, SETTINGS, draw, is_gone, stand_in, wish
 
@@ -272,3 +273,19 @@ def test_memory_that_runs_out_again_is_a_clear_failure(stage: tuple[Room, Channe
     stage[0]._manager.tell = lambda note: None  # the client has gone
     with stage[0]._manager.acquire(mosaic) as engine:
         assert list(engine.generate(wish(), CancelToken())), "the next one works"
+
+
+def test_a_room_that_not_even_the_system_can_end_is_left_behind(mosaic: CheckpointSpec) -> None:
+    with RoomClient(SETTINGS) as client:
+        assert draw(client, mosaic, wish()).finals
+        stuck = client.status()
+        assert stuck is not None
+        try:
+            with hanging(stuck.pid):  # whoever traces it keeps it from being buried
+                client.kill()
+                assert client.status() is None
+                assert draw(client, mosaic, wish()).finals
+                fresh = client.status()
+                assert fresh is not None and fresh.pid != stuck.pid
+        except HangRefusedError as refused:
+            pytest.skip(f"nobody may trace here: {refused}")
