@@ -25,15 +25,17 @@ class JanusCore:
     ) -> None:
         make = make or (Int8Product if int8 else maker_for(network.lm_head.weight))
         self.network = network
+        self._vectors: torch.Tensor | None = None  # made with the first code: who only describes needs none
         with torch.inference_mode():
-            self._vectors = _vectors(network)
             self._language: Language = language_of(network.model.language_model, make)
             self._head = _Head(network.model.generation_head, make)
-        self.size_bytes = self._vectors.nbytes + self._language.size_bytes + self._head.size_bytes
+        width = network.config.text_config.hidden_size
+        vectors = network.config.vq_config.num_embeddings * width * network.lm_head.weight.itemsize
+        self.size_bytes = vectors + self._language.size_bytes + self._head.size_bytes
 
     def retire(self) -> None:
         """It is not used any more, nor are its products: its memory is kept for who comes next (heap.py)."""
-        if self._vectors.device.type == "cpu":
+        if self._vectors is not None and self._vectors.device.type == "cpu":
             heap.shelve(self._vectors, self._vectors.data_ptr(), self._vectors.nbytes)
 
     def remember(self, rows: int, length: int) -> Memory:
@@ -47,6 +49,8 @@ class JanusCore:
     def step(self, codes: Sequence[int], memories: Sequence[Memory]) -> torch.Tensor:
         """One code more for each memory, the same for all of its rows."""
         rows = [code for code, memory in zip(codes, memories, strict=True) for _ in range(memory.rows)]
+        if self._vectors is None:
+            self._vectors = _vectors(self.network)
         vectors = self._vectors.index_select(0, torch.tensor(rows, device=self._vectors.device))
         return self._language.step(vectors, memories)
 
