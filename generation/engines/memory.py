@@ -251,12 +251,13 @@ class MemoryManager:
         if need is None:
             need = self._foresight.weights(spec, plan)
         self._make_room(spec, need, entry)
+        asleep = entry is not None and (entry.tier == "warm" or entry.plan.memory != plan.memory)
+        self._clear_shelf(entry if asleep else None)
         self.device.reset_peak()
         others = self._tiers.device_bytes() - (entry.device_bytes if entry else 0)
         self.outside = int(min(self._beside(), self._floor)) + others
         if entry is None:
             return self._load(spec, plan) or self._load_alone(spec, plan)
-        asleep = entry.tier == "warm" or entry.plan.memory != plan.memory
         entry.plan = plan
         if asleep and entry.engine.weights is not None and not self._wake(entry):
             # the second try stands outside any `except`: a traceback keeps alive the tensors that did not fit
@@ -265,6 +266,13 @@ class MemoryManager:
             if not self._wake(entry):
                 raise does_not_fit(spec)
         return entry
+
+    def _clear_shelf(self, waking: Entry | None) -> None:
+        """But for what will be used at once: the rest would count as this wish's, and be missing while it draws."""
+        if waking is not None and waking.engine.weights is not None:
+            heap.keep_shelved(waking.engine.weights.reused_bytes)
+        else:
+            heap.clear_shelf()
 
     def _make_room(self, spec: CheckpointSpec, need: int, entry: Entry | None) -> None:
         """Lay others aside, one after the other, until the newcomer fits or nobody else can go. Measured each time."""
@@ -335,6 +343,7 @@ class MemoryManager:
         except DeviceMemoryError:
             logger.warning("Memory ran out while %s was woken", name)
             weights.sleep()
+            heap.clear_shelf()
             return False
         self.device.synchronize()
         entry.move("device")

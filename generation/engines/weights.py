@@ -149,6 +149,11 @@ class Weights:
         return self._counted
 
     @property
+    def reused_bytes(self) -> int:
+        """That waking will take of what others left (heap.py)."""
+        return 0 if self._turns else self._reused
+
+    @property
     def taken_bytes(self) -> int:
         """Of those that live on in what was made of them."""
         return sum(weight.master.numel() * weight.dtype.itemsize for weight in self.all if not weight.is_needed)
@@ -182,7 +187,7 @@ class Weights:
 
     def wake(self) -> None:
         """Everything on the device, or what is arranged. May run out of memory, and then some of it is there."""
-        heap.keep_shelved(0 if self._turns else self._reused)
+        heap.keep_shelved(self.reused_bytes)
         if self._turns is None:
             late = {id(weight) for weight in self._within(_below(self.late))}
             self._wake([weight for weight in self.all if weight.is_needed and id(weight) not in late])

@@ -1,9 +1,11 @@
 """Work that only talks by call-backs, as an iterator: on one thread, and put in order however it ends."""
 
-from threading import get_ident
+import weakref
+from threading import Thread, get_ident
 
 import pytest
 import torch
+from greenlet import greenlet
 
 from generation.engines.aside import Emit, iterate_aside
 
@@ -81,3 +83,52 @@ def test_gradients_that_the_work_turned_off_are_off_for_the_work_only() -> None:
     next(unfinished)
     unfinished.close()
     assert torch.is_grad_enabled()
+
+
+def test_who_asks_keeps_the_grad_mode_that_they_changed_meanwhile() -> None:
+    def work(emit: Emit[int]) -> None:
+        with torch.no_grad():
+            for number in range(2):
+                emit(number)
+
+    items = iterate_aside(work)
+    next(items)
+    with torch.no_grad():
+        assert list(items) == [1]
+        assert not torch.is_grad_enabled()
+    assert torch.is_grad_enabled()
+
+
+def test_dropped_in_another_thread_it_ends_with_the_next_turn_in_its_own() -> None:
+    held, ended = torch.ones(4), list[int]()
+    life = weakref.ref(held)
+
+    def work(emit: Emit[int], inside: torch.Tensor = held) -> None:
+        try:
+            with torch.no_grad():
+                emit(len(inside))
+        finally:
+            ended.append(get_ident())
+
+    box = [iterate_aside(work)]
+    next(box[0])
+    del held, work
+    thread = Thread(target=box.clear)
+    thread.start()
+    thread.join()
+    assert list(iterate_aside(lambda emit: emit(1))) == [1]
+    assert ended == [get_ident()]
+    assert life() is None
+    assert torch.is_grad_enabled()
+
+
+def test_closing_returns_to_who_closes() -> None:
+    items, closed = iterate_aside(lambda emit: emit(1)), list[bool]()
+    assert greenlet(lambda: next(items)).switch() == 1
+
+    def close() -> None:
+        items.close()  # type: ignore[attr-defined]
+        closed.append(True)
+
+    greenlet(close).switch()
+    assert closed == [True]

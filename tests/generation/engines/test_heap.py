@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from generation.engines import heap
+from generation.engines import heap, janus_core
 from generation.engines.base import CancelToken
-from generation.engines.device import Device
+from generation.engines.device import CLEAR_REFS, Device
+from generation.engines.errors import DeviceMemoryError
 from generation.engines.limits import Limits
 from generation.engines.memory import MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
@@ -83,3 +84,42 @@ def test_after_a_swap_nothing_waits(janus_folder: Path) -> None:
     manager.limits = Limits(idle_seconds=1e-9)
     manager.rest()
     assert heap.shelved_bytes() == 0
+
+
+def test_nothing_waits_while_one_draws_that_was_there_already(janus_folder: Path) -> None:
+    manager = MemoryManager(Device("cpu"))
+    for name in ("a", "b"):
+        with manager.acquire(CheckpointSpec(name, str(janus_folder), "multimodal")):
+            pass
+    with manager.acquire(CheckpointSpec("b", str(janus_folder), "multimodal"), need=10**15):
+        assert [name for name, _ in manager.resident] == ["b"], "the other one made room"
+        assert heap.shelved_bytes() == 0
+
+
+@pytest.mark.skipif(not CLEAR_REFS.exists(), reason="the system keeps the peak of the whole process only")
+def test_what_waited_does_not_count_as_need(janus_folder: Path) -> None:
+    manager, spec = MemoryManager(Device("cpu")), CheckpointSpec("a", str(janus_folder), "multimodal")
+    with manager.acquire(spec):
+        pass
+    heap.shelve(torch.ones(256 * 1024 * KILOBYTE, dtype=torch.uint8), 1, 256 * 1024 * KILOBYTE)
+    with manager.acquire(spec):
+        assert manager.device.peak_memory() - manager.outside < 128 * 1024 * KILOBYTE
+
+
+def test_a_wake_that_fails_leaves_nothing(janus_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = MemoryManager(Device("cpu"), limits=Limits(most=1))
+    specs = [CheckpointSpec(name, str(janus_folder), "multimodal") for name in ("a", "b")]
+    for spec in specs:
+        with manager.acquire(spec):
+            pass
+
+    def too_much(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as short:
+        short.setattr(janus_core, "_Head", too_much)
+        with pytest.raises(DeviceMemoryError), manager.acquire(specs[0]):
+            pass
+    assert heap.shelved_bytes() == 0
+    with manager.acquire(specs[0]) as engine:
+        assert list(engine.generate(GenerationParams("a cat", 16, 16, 7), CancelToken()))
