@@ -261,7 +261,7 @@ def test_a_stop_gives_it_back_without_counting(
     room: RoomClient, alice: User, project: Project, mosaic: Checkpoint
 ) -> None:
     submit(alice, project, mosaic)
-    request = draw(room, before=lambda request, pulse: setattr(pulse, "stopping", True))
+    request = draw(room, before=lambda request, pulse: pulse.leave(0))
     assert (request.state, request.attempt, request.lease_token) == ("queued", 0, None)
     assert draw(room).state == "completed"
 
