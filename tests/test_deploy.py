@@ -31,10 +31,8 @@ def test_every_setting_is_explained(name: str) -> None:
 
 def test_nginx_takes_the_example(tmp_path: Path) -> None:
     whole = tmp_path / "nginx.conf"
-    whole.write_text(
-        f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; include \"{DEPLOY}/nginx.conf\"; }}",
-        encoding="utf-8",
-    )
+    example = f'access_log off; include "{DEPLOY}/nginx.conf";'
+    whole.write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ {example} }}", encoding="utf-8")
     command = [servers.needed("nginx"), "-t", "-q", "-p", str(tmp_path), "-c", str(whole)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, "emerg" in done.stderr) == (0, False), done.stderr
