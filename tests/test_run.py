@@ -37,9 +37,9 @@ STATE = (
 )
 FOUR_MORE = (
     "from generation.models import *; from generation.services.requests import request_submit; "
-    "one = GenerationRequest.objects.get(checkpoint__family='multimodal'); "
+    "one = GenerationRequest.objects.get(checkpoint__family='diffusion'); "
     "request_submit(user=one.owner, project=one.project, checkpoint=one.checkpoint, "
-    "params={**one.params, 'prompt': one.prompt, 'count': 4})"
+    "params={**one.params, 'prompt': one.prompt, 'count': 4, 'steps': 100})"
 )
 PATIENCE = 240.0  # seconds for what takes a few: no test here is about how long it takes
 RENAME = "from generation.models import Checkpoint; Checkpoint.objects.update(title='Ours', description='For us.')"

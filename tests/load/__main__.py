@@ -116,6 +116,7 @@ class Crowd:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.sleep(1)  # until those that were broken off are closed too
 
 
 async def alone(crowd: Crowd, count: int) -> list[Row]:
