@@ -29,7 +29,7 @@ for number in range({people}):
     project = project_personal(user=user)
     client = Client()
     client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
-    made.append([client.cookies[settings.SESSION_COOKIE_NAME].value, str(project.pk)])
+    made.append([str(user.pk), client.cookies[settings.SESSION_COOKIE_NAME].value, str(project.pk)])
 print(json.dumps(made))
 """
 

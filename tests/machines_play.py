@@ -70,7 +70,7 @@ def play(folder: Path, people: int, requests: int) -> list[Row]:
         urls = [web.url for web in machines.webs]
         crowd = [
             Person(session, project, urls[at % WEBS], urls[(at + 1) % WEBS])
-            for at, (session, project) in enumerate(made)
+            for at, (_, session, project) in enumerate(made)
         ]
         began = time.monotonic()
         lost, in_time = asyncio.run(_drama(machines, database, crowd, requests))

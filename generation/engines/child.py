@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SECRETS = ("SECRET", "PASSWORD", "TOKEN", "API_KEY", "DATABASE_URL")
 # Blocks up to the first limit stay in the heap when they are free, so that the next one of their size need not be
 # mapped and cleared anew; what is free at the heap's end beyond the second goes back at once, and all of it whenever a
-# checkpoint leaves (heap.py). SD 1.5's shape at half width, 256 pixels, 4 steps, on two cores: 2.9 s and no new page a
-# picture instead of 3.4 s and 35,000 with a first limit of 4 MiB.
+# checkpoint leaves (heap.py). SD 1.5's shape at half width, 256 pixels, 4 steps, on two cores: 2.55 s and hardly a new
+# page a picture, instead of 3.02 s and 110,000 with a first limit of 4 MiB.
 #
 # torch may take huge pages (Linux, 2 MB) for what is larger than one of them: reading weights then misses fewer
 # translations. Two and eight rows of 2048 times weights of 92 MB, two cores of a Xeon with AVX10: 3.9 and 4.6 ms

@@ -8,13 +8,14 @@ device. So laying aside copies nothing: the copy is dropped, or the mapped pages
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
 
 from generation.engines import heap
 from generation.engines.mapped import is_mapped, mapped_spans, populate, release
 from generation.engines.plan import MemoryRung
+from generation.engines.products import Product
 from generation.engines.turns import Turns, component_groups, layer_groups
 
 if TYPE_CHECKING:
@@ -25,16 +26,7 @@ SMALL = 256  # bytes up to which a tensor is not worth moving back and forth
 Parts = Mapping[str, Sequence[torch.nn.Module]]
 
 
-class Retiring(Protocol):
-    """What is made of weights."""
-
-    size_bytes: int
-
-    def retire(self) -> None:
-        """It is not used any more."""
-
-
-Made = TypeVar("Made", bound=Retiring)
+Made = TypeVar("Made", bound=Product)
 
 
 def nothing() -> None:
@@ -98,7 +90,7 @@ class Weights:
     unmake: Callable[[], None] = field(default=nothing)
     late: Sequence[torch.nn.Module] = ()
     pinned_bytes: int = 0
-    _made: list[Retiring] = field(default_factory=list)
+    _made: list[Product] = field(default_factory=list)
     _counted: tuple[int, int] | None = None
     _reused: int = 0  # bytes that will be made again, of what others left
 

@@ -22,26 +22,11 @@ import requests
 
 from tests.bench.report import machine, table, write_page
 from tests.bench.rows import Row
-from tests.crowd import HTTP_SECONDS, SESSION, Person, all_done, all_ready
+from tests.crowd import HTTP_SECONDS, PEOPLE, SESSION, Person, all_done, all_ready
 from tests.load.overhead import overhead
 from tests.load.reader import Reader
 from tests.portal import ROOT, Portal
 
-PEOPLE = """
-import json
-from django.conf import settings
-from django.test import Client
-from accounts.models import User
-from generation.services.projects import project_personal
-made = []
-for number in range({people}):
-    user = User.objects.create_user(f"person{{number}}@example.org", None, name=f"Person {{number}}")
-    client = Client()
-    client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
-    session = client.cookies[settings.SESSION_COOKIE_NAME].value
-    made.append([str(user.pk), session, str(project_personal(user=user).pk)])
-print(json.dumps(made))
-"""
 THINKING = 10.0  # seconds between two pages of one person
 RATE, SIZE = 2.0, 40_000  # fragments a second of one stream, bytes of one
 THREADS = 1  # of the engine room: the other core is for the portal and everybody here

@@ -12,7 +12,7 @@ from generation.engines.base import CancelToken
 from generation.engines.device import CLEAR_REFS, Device
 from generation.engines.errors import DeviceMemoryError
 from generation.engines.limits import Limits
-from generation.engines.memory import MemoryManager
+from generation.engines.memory import SLACK, MemoryManager
 from generation.engines.params import CheckpointSpec, GenerationParams
 from generation.engines.products import Packed, packs
 
@@ -123,3 +123,37 @@ def test_a_wake_that_fails_leaves_nothing(janus_folder: Path, monkeypatch: pytes
     assert heap.shelved_bytes() == 0
     with manager.acquire(specs[0]) as engine:
         assert list(engine.generate(GenerationParams("a cat", 16, 16, 7), CancelToken()))
+
+
+class Heaped(Device):
+    """A CPU on which so much is merely free in the heap, until that is given back."""
+
+    free = 0
+
+    def memory_used(self) -> int:
+        return super().memory_used() + self.free
+
+    def trim(self) -> None:
+        self.free = 0
+        super().trim()
+
+
+def test_what_is_merely_free_is_neither_growth_nor_drives_anybody_out(janus_folder: Path) -> None:
+    device = Heaped("cpu")
+    manager, spec = MemoryManager(device), CheckpointSpec("a", str(janus_folder), "multimodal")
+    for _ in range(2):
+        with manager.acquire(spec):
+            pass
+        manager.settle(spec)
+    grown = manager.ledger.creep
+    device.free = 4 * SLACK
+    manager.settle(spec)
+    assert device.free == 0, "a closer look"
+    assert manager.ledger.creep <= grown + SLACK
+    device.free = 4 * SLACK
+    manager.settle(spec)
+    assert device.free == 4 * SLACK, "the next picture finds it; nobody looks closer twice a minute"
+    assert manager.ledger.creep <= grown + SLACK
+    device.free = manager.ledger.budget
+    with manager.acquire(CheckpointSpec("b", str(janus_folder), "multimodal")):
+        assert {name for name, _ in manager.resident} == {"a", "b"}

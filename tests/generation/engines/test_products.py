@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaModel
 
+from generation.engines import products
 from generation.engines.int8 import Int8Product, works_in_int8
 from generation.engines.llama import Library, Llama, language_of
 from generation.engines.products import Packed, Plain, maker_for, packs
@@ -40,6 +41,20 @@ def test_weights_are_held_once() -> None:
     packed = copy.deepcopy(apart)
     Packed(packed)
     assert all(layer.weight.numel() == 0 for layer in packed)
+
+
+def test_large_layers_that_stay_apart_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not packs():
+        pytest.skip("this machine cannot")
+    together = Packed(layers(bias=True, width=WIDE))
+    monkeypatch.setattr(products, "WORTH_JOINING", 0)
+    apart = Packed(layers(bias=True, width=WIDE))
+    assert (len(together._parts), len(apart._parts)) == (1, 3)
+    assert apart.size_bytes == together.size_bytes
+    rows = torch.randn(9, WIDE)
+    with torch.inference_mode():
+        for count in (1, 2, 9):
+            assert torch.equal(apart(rows[:count]), together(rows)[:count])
 
 
 @pytest.mark.parametrize("make", [Packed, Int8Product])
