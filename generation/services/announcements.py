@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from functools import partial
 
 from django.db import transaction
@@ -20,7 +21,7 @@ NEWS = payloads.NEWS
 
 def request_announce(pk: uuid.UUID) -> None:
     """Tell its owner the request's state after the commit."""
-    transaction.on_commit(partial(_publish, pk), robust=True)
+    transaction.on_commit(partial(request_publish, pk), robust=True)
 
 
 def request_note(request: GenerationRequest, text: str) -> None:
@@ -36,10 +37,11 @@ def places_announce() -> None:
     transaction.on_commit(_publish_places, robust=True)
 
 
-def _publish(pk: uuid.UUID) -> None:
+def request_publish(pk: uuid.UUID, places: Mapping[uuid.UUID, Wait] | None = None) -> None:
+    """Tell it now. `places`: of those who wait, where somebody knows them already."""
     request = GenerationRequest.objects.select_related("checkpoint").get(pk=pk)
     kind = "request.completed" if request.state == State.COMPLETED else "request.state"
-    event = events.TextEvent(type=kind, request=payloads.request_payload(request))  # type: ignore[typeddict-item]
+    event = events.TextEvent(type=kind, request=payloads.request_payload(request, places=places))  # type: ignore[typeddict-item]
     events.publish_text(request.owner_id, event)
     if request.state in NEWS and request.finished_at is not None:
         events.publish_news(request.owner_id, {**event, "at": payloads.milliseconds(request.finished_at)})

@@ -1,5 +1,6 @@
 """What a request will cost, learnt from those that this installation finished."""
 
+import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -8,7 +9,7 @@ from django.db import transaction
 
 from generation.models import Checkpoint, GenerationRequest, Pace
 from generation.paces import paces_read, shape_of
-from generation.waits import waits_read
+from generation.waits import Wait, waits_read
 
 MOST_DRAWS = 64
 MOST_LOADS = 16
@@ -24,14 +25,19 @@ def predicted_seconds(checkpoint: Checkpoint, params: Mapping[str, Any], *, capa
     return round(known.drawing(shape_of(checkpoint, params, capability)).p50, 3)
 
 
-def promise_record(*, request: GenerationRequest) -> None:
-    """Keep what the owner of a queued request is told first: when it is done, in half and in nine of ten cases."""
-    wait = waits_read(GenerationRequest.objects.filter(pk=request.pk)).get(request.pk)
+def promise_record(*, request: GenerationRequest) -> dict[uuid.UUID, Wait]:
+    """Keep what the owner of a queued request is told first: when it is done, in half and in nine of ten cases.
+
+    The wait by its id; nothing when it waits no longer.
+    """
+    waits = waits_read(GenerationRequest.objects.filter(pk=request.pk, state=GenerationRequest.State.QUEUED))
+    wait = waits.get(request.pk)
     if wait is None:
-        return
+        return waits
     half, most = (request.created_at + timedelta(seconds=seconds) for seconds in (wait.p50, wait.p90))
     GenerationRequest.objects.filter(pk=request.pk).update(promised_p50_at=half, promised_p90_at=most)
     request.promised_p50_at, request.promised_p90_at = half, most
+    return waits
 
 
 @transaction.atomic

@@ -1,6 +1,7 @@
 """Requests, as their owners move them: submit, cancel, retry. What the runner does is in transitions."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -12,7 +13,7 @@ from accounts.services import audit_record
 from core.errors import TesseraError
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.presence import held_by_nobody
-from generation.services.announcements import places_announce, request_announce
+from generation.services.announcements import places_announce, request_announce, request_publish
 from generation.services.bell import ring
 from generation.services.forecast import predicted_seconds, promise_record
 from generation.services.quotas import quota_check
@@ -72,10 +73,14 @@ def request_submit(
         predicted_seconds=seconds,
     )
     usage_reserve(request=request)
-    promise_record(request=request)
-    request_announce(request.pk)
     ring(checkpoint=wish.checkpoint)
+    transaction.on_commit(partial(_promise, request), robust=True)
     return request
+
+
+def _promise(request: GenerationRequest) -> None:
+    """Not in the transaction: the whole queue is played forward for it, and nobody may have to wait for that."""
+    request_publish(request.pk, promise_record(request=request))
 
 
 def _check_lane(lane: str) -> None:

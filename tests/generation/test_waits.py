@@ -1,5 +1,7 @@
 """Waiting times that people are told: from this installation's own times, kept as promises, and looked back upon."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import pytest
@@ -70,9 +72,12 @@ def test_it_is_estimated_anew_as_the_queue_moves(alice: User, project: Project) 
     assert before.p50 - after.p50 == pytest.approx(30)
 
 
-def test_what_was_told_first_is_kept(alice: User, project: Project) -> None:
+def test_what_was_told_first_is_kept(
+    alice: User, project: Project, django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[object]]
+) -> None:
     learnt(alice, project, drawn=10)
-    first = submit(alice, project, Pace.objects.get().checkpoint)
+    with django_capture_on_commit_callbacks(execute=True):
+        first = submit(alice, project, Pace.objects.get().checkpoint)
     first.refresh_from_db()
     assert first.promised_p50_at is not None and first.promised_p90_at is not None
     assert first.promised_p50_at - first.created_at == timedelta(seconds=12)
