@@ -31,7 +31,6 @@ THINKING = 10.0  # seconds between two pages of one person
 RATE, SIZE = 2.0, 40_000  # fragments a second of one stream, bytes of one
 THREADS = 1  # of the engine room: the other core is for the portal and everybody here
 SILENT = 20  # sockets that never read
-ALONE = 21  # requests of the first part, one after the other
 MOST_SECONDS = 600.0
 MEBIBYTE = 1024 * 1024
 
@@ -45,6 +44,8 @@ class Sizes:
     askers: int = 20
     requests: int = 200
     browsers: int = 200
+    alone: int = 21  # requests of the first part, one after the other
+    pictures: int = 10  # of the comparison with a bare loop; 0 leaves it out
 
     @classmethod
     def asked_for(cls) -> "Sizes":
@@ -104,12 +105,12 @@ class Crowd:
         await asyncio.sleep(1)  # until those that were broken off are closed too
 
 
-async def alone(crowd: Crowd, count: int) -> list[Row]:
+async def alone(crowd: Crowd, sizes: Sizes) -> list[Row]:
     """Nobody else is there: from the click to the first fragment, beyond loading."""
     person, took = crowd.person(0), list[float]()
     crowd.begin(person.watch())
     await all_ready([person], HTTP_SECONDS)
-    for number in range(count):
+    for number in range(sizes.alone):
         seen, began = len(person.frames), time.perf_counter()
         await asyncio.to_thread(person.ask, "a cat on blue", number)
         while len(person.frames) == seen:
@@ -119,7 +120,7 @@ async def alone(crowd: Crowd, count: int) -> list[Row]:
         await asyncio.sleep(0.3)
     middle = 1000 * statistics.median(took[1:])  # the first one loads
     row = Row("from the click to the first fragment, p50", middle, 300, "most", "ms", "128x128, 4 steps, nobody else")
-    return [row, await overhead(person, THREADS)] if count == ALONE else [row]
+    return [row, await overhead(person, THREADS, sizes.pictures)] if sizes.pictures else [row]
 
 
 async def together(portal: Portal, crowd: Crowd, sizes: Sizes) -> list[Row]:
@@ -189,14 +190,14 @@ def share(ordered: list[float], part: float) -> float:
     return ordered[min(int(len(ordered) * part), len(ordered) - 1)] if ordered else float("inf")
 
 
-async def play(portal: Portal, sizes: Sizes, alone_requests: int = ALONE) -> list[Row]:
+async def play(portal: Portal, sizes: Sizes) -> list[Row]:
     """Both parts."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))
     count = sizes.askers + sizes.streams + sizes.browsers
     made = json.loads(portal.manage("shell", "-v", "0", "-c", PEOPLE.format(people=count)))
     crowd = Crowd(portal.url, [tuple(one) for one in made])
     try:
-        return [*await alone(crowd, alone_requests), *await together(portal, crowd, sizes)]
+        return [*await alone(crowd, sizes), *await together(portal, crowd, sizes)]
     finally:
         await crowd.end()
 

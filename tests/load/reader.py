@@ -46,7 +46,7 @@ class Reader:
                     compression=None,
                 ) as socket:
                     self.open.set()
-                    await (self._read(socket) if self.reads else asyncio.Event().wait())
+                    await (self._read(socket) if self.reads else _never_read(socket))
             except (OSError, ConnectionClosed, TimeoutError):
                 self.lost += 1
                 await asyncio.sleep(1)
@@ -61,3 +61,11 @@ class Reader:
                 else:
                     self.drawn.add(frame.request.bytes)
                 await socket.send(json.dumps({"type": "ack", "n": taken}))
+
+
+async def _never_read(socket: ClientConnection) -> None:
+    """Until it is canceled: what fills up is broken off then, because it would not hear a goodbye."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        socket.transport.abort()
