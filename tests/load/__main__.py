@@ -33,6 +33,13 @@ THREADS = 1  # of the engine room: the other core is for the portal and everybod
 SILENT = 20  # sockets that never read
 MOST_SECONDS = 600.0
 MEBIBYTE = 1024 * 1024
+PROMISES = "import json; from generation.waits import promises_held; print(json.dumps(promises_held()))"
+
+
+def say(line: str) -> None:
+    """Beside the figures, since this takes minutes."""
+    sys.stderr.write(f"{time.strftime('%X')} {line}\n")
+    sys.stderr.flush()
 
 
 @dataclass
@@ -135,6 +142,7 @@ async def together(portal: Portal, crowd: Crowd, sizes: Sizes) -> list[Row]:
     async with asyncio.timeout(MOST_SECONDS):
         await asyncio.gather(*(reader.open.wait() for reader in [*readers, *crowd_readers]))
     opened = web.memory_info().rss
+    say(f"{idle + sizes.streams} sockets are open")
     for number in range(SILENT):
         crowd.reader(streamers[number % sizes.streams], reads=False)
     owners = [crowd.people[number][0] for number in streamers]
@@ -145,6 +153,8 @@ async def together(portal: Portal, crowd: Crowd, sizes: Sizes) -> list[Row]:
     for person in askers:
         crowd.begin(person.watch())
     await all_ready(askers, HTTP_SECONDS)
+    say("streams, pages and askers have begun")
+    crowd.begin(tell(askers, crowd))
     began = time.monotonic()
     for turn in range(sizes.requests):
         await asyncio.to_thread(askers[turn % sizes.askers].ask, "a dog left of a tree on white", turn)
@@ -153,6 +163,7 @@ async def together(portal: Portal, crowd: Crowd, sizes: Sizes) -> list[Row]:
     sender.kill()
     sender.wait()
     completed = sum(len(person.completed) for person in askers)
+    held, told = json.loads(await asyncio.to_thread(portal.manage, "shell", "-v", "0", "-c", PROMISES))
     late = sorted(moment for reader in readers for moment in reader.late)
     broke = sum(reader.lost for reader in [*readers, *crowd_readers])
     pages = sorted(crowd.pages)
@@ -165,11 +176,21 @@ async def together(portal: Portal, crowd: Crowd, sizes: Sizes) -> list[Row]:
         Row("pages refused", len(crowd.refused), 0, "most", "", "; ".join(sorted(set(crowd.refused))[:3])),
         Row("requests completed", completed, sizes.requests, "least", "",
             f"of {sizes.askers} people in {seconds:.0f} s"),
+        Row("done within the time that was told for nine of ten", 100 * held / max(told, 1), None, "least", "%",
+            f"of the newest {told} requests"),
         Row("sockets that broke", broke, 0, "most", "", f"of {len(readers) + len(crowd_readers)} that read"),
         Row("web process, growth under load", (full - opened) / MEBIBYTE, 100, "most", "MiB",
             f"{SILENT} sockets never read; {empty / MEBIBYTE:.0f} MiB empty, {opened / MEBIBYTE:.0f} MiB with "
             f"{sizes.sockets - SILENT} sockets open"),
     ]  # fmt: skip
+
+
+async def tell(askers: list[Person], crowd: Crowd) -> None:
+    """Now and then how far it is."""
+    while True:
+        await asyncio.sleep(15)
+        asked, done = sum(len(person.own) for person in askers), sum(len(person.completed) for person in askers)
+        say(f"{asked} requests accepted, {done} completed, {len(crowd.pages)} pages seen")
 
 
 def start_streams(portal: Portal, seconds: float, owners: list[str]) -> "subprocess.Popen[bytes]":
