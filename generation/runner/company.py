@@ -15,6 +15,7 @@ from generation.models import Device, DeviceCommand, GenerationRequest
 from generation.services.announcements import places_announce, request_announce
 
 POLL_SECONDS = 0.5
+SPARING = 20.0  # with thousands in the queue a look takes so long that it may be no more than this part of the time
 LONGEST_SECONDS = 600.0  # after which nobody joins any more: an operator's wishes and upkeep wait for the end
 
 
@@ -25,20 +26,22 @@ class Company:
     device: Device
     first: GenerationRequest
     began: float = field(default_factory=time.monotonic)
-    polled: float = 0.0
+    next_look: float = 0.0
 
     def __call__(self, pictures: int) -> Sequence[GenerationRequest]:
         now = time.monotonic()
         checkpoint = self.first.checkpoint
         if not checkpoint.draws_together or self.first.capability == "describe" or self.first.attempt > 1:
             return ()
-        if pictures >= settings.SIDE_BY_SIDE or now - self.began > LONGEST_SECONDS or now - self.polled < POLL_SECONDS:
+        if pictures >= settings.SIDE_BY_SIDE or now - self.began > LONGEST_SECONDS or now < self.next_look:
             return ()
-        self.polled = now
         try:
             return self._claim(checkpoint.name, settings.SIDE_BY_SIDE - pictures)
         except DatabaseError:
             return ()  # nothing is lost: it is served later
+        finally:
+            done = time.monotonic()
+            self.next_look = done + max(POLL_SECONDS, SPARING * (done - now))
 
     def _claim(self, checkpoint: str, most: int) -> Sequence[GenerationRequest]:
         if DeviceCommand.objects.filter(device=self.device, done_at=None).exists():
