@@ -13,6 +13,7 @@ WORDS = {
     ("checkpoint.enable", "checkpoint"): "Switched a checkpoint on",
     ("checkpoint.disable", "checkpoint"): "Switched a checkpoint off",
     ("request.promote", "request"): "Put a request before all others",
+    ("request.demote", "request"): "Let a request wait its turn again",
     ("quota.change", "person"): "Changed how much a person may draw",
     ("quota.change", "project"): "Changed how much may be drawn in a project",
     ("device.costs", "device"): "Changed what a device costs",

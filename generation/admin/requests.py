@@ -14,7 +14,7 @@ from generation.admin.ledger_page import drawn_words
 from generation.admin.looks import LookMixin
 from generation.admin.rules import WatchedAdmin
 from generation.models import GenerationRequest
-from generation.services.order import request_promote
+from generation.services.order import request_demote, request_promote
 from generation.services.requests import request_cancel_for, request_retry_for
 from generation.waits import promises_held
 
@@ -56,7 +56,7 @@ class RequestAdmin(LookMixin, WatchedAdmin):
     list_filter = ("state", "lane", "capability", "checkpoint", "error_code")
     search_fields = ("id", "owner__email")
     list_select_related = ("owner", "checkpoint")
-    actions = ("promote_selected", "cancel_selected", "retry_selected")
+    actions = ("promote_selected", "demote_selected", "cancel_selected", "retry_selected")
     fieldsets = (
         (None, {"fields": ("id", "state", "owner", "project", "checkpoint", "kind", "look_link")}),
         ("Figures", {"fields": ("size", "pictures", "attempt", "device", "drawn_with", "step", "steps", "figures")}),
@@ -132,6 +132,12 @@ class RequestAdmin(LookMixin, WatchedAdmin):
         self._each(
             request, queryset.order_by("created_at"), "put first", lambda row: request_promote(request=row, operator=by)
         )
+
+    @action(description="Put back: wait its turn again", permissions=["change"])
+    def demote_selected(self, request: HttpRequest, queryset: QuerySet[GenerationRequest]) -> None:
+        """Only what waits and was put first. It is written down."""
+        by = person(request)
+        self._each(request, queryset, "put back", lambda row: request_demote(request=row, operator=by))
 
     @action(description="Cancel", permissions=["change"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[GenerationRequest]) -> None:

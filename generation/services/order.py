@@ -42,6 +42,18 @@ def request_promote(*, request: GenerationRequest, operator: User) -> None:
     places_announce()
 
 
+@transaction.atomic
+def request_demote(*, request: GenerationRequest, operator: User) -> None:
+    """What was put first waits its turn again. The owner reads who did it."""
+    waiting = GenerationRequest.objects.queued().filter(pk=request.pk, promoted_at__isnull=False)
+    if not waiting.update(promoted_at=None):
+        raise NotWaitingError("This request does not wait among those that were put first.")
+    audit_record(
+        actor=operator, owner=request.owner, verb="request.demote", target_kind="request", target_id=request.pk
+    )
+    places_announce()
+
+
 def _require(moved: int) -> None:
     if not moved:
         raise NotWaitingError("This request is not waiting any more.", hint="Load the page again.")

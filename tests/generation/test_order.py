@@ -14,6 +14,7 @@ from generation.scheduler import claim_next
 from generation.services.devices import device_drain, device_ensure, device_pause, device_resume
 from generation.services.order import request_promote, request_to_front
 from generation.services.requests import request_cancel
+from generation.waits import waits_read
 from tests.generation.queue import lease, make_checkpoint, submit
 
 Login = Callable[[User], Client]
@@ -62,6 +63,23 @@ def test_an_operator_puts_one_first_and_the_owner_reads_it(
     with pytest.raises(TesseraError, match="not waiting any more"):
         request_promote(request=last, operator=olga)
     assert AuditEvent.objects.filter(verb="request.promote").count() == 1
+
+
+def test_an_operator_lets_it_wait_its_turn_again(
+    alice: User, olga: User, project: Project, tiny: Checkpoint, login: Login
+) -> None:
+    first, last = submit(alice, project, tiny), submit(alice, project, tiny)
+    request_promote(request=last, operator=olga)
+    browser = login(olga)
+    change = {"action": "demote_selected", "_selected_action": [str(last.pk), str(first.pk)]}
+    page = reverse("admin:generation_generationrequest_changelist")
+    answer = browser.post(page, change, follow=True).content.decode()
+    assert "1 put back" in answer
+    assert "does not wait among those that were put first" in answer
+    last.refresh_from_db()
+    assert last.promoted_at is None
+    assert AuditEvent.objects.filter(verb="request.demote", owner=alice).count() == 1
+    assert [waits_read()[one.pk].place for one in (first, last)] == [1, 2]
 
 
 def test_a_drained_device_finishes_and_takes_nothing_more(
