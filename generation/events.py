@@ -99,6 +99,7 @@ class RequestPayload(TypedDict):
     width: int
     height: int
     count: int
+    kept: NotRequired[int]
     step: int
     steps: int
     position: NotRequired[int]

@@ -43,7 +43,9 @@ def request_payload(
         place = (all_places() if places is None else places).get(request.pk)
         if place is not None:
             payload["position"], payload["wait"] = place.place, place.words
-    if request.state == State.COMPLETED:
+    if request.kept and not request.is_final:
+        payload["kept"] = request.kept
+    if request.state == State.COMPLETED or "kept" in payload:
         payload["images"] = [image_payload(image) for image in _images(request)]
     if request.error_message:
         payload["error"] = {
@@ -71,10 +73,9 @@ def image_payload(image: Image) -> ImagePayload:
     )
 
 
-def open_requests(user: User) -> list[RequestPayload]:
+def open_requests(user: User, places: Mapping[uuid.UUID, Wait]) -> list[RequestPayload]:
     """What `user` waits for, oldest first."""
     requests = GenerationRequest.objects.visible_to(user).open().select_related("checkpoint").order_by("created_at")
-    places = all_places()
     return [request_payload(request, places=places) for request in requests]
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.db.models import Max
 
 from generation.models import Device, GenerationRequest, Turn
+from generation.models.request import gives_way
 from generation.paces import Known, loads_read
 from generation.policy.choice import DeviceNow, Rules
 from generation.policy.line import Line, Waiting
@@ -46,6 +47,8 @@ def queue_read() -> Queue:
             "lane",
             "promoted_at",
             "params__count",
+            "kept",
+            "checkpoint__draws_together",
             "attempt",
             "capability",
             "owner__turn__account",
@@ -70,20 +73,26 @@ def _waiting(
     lane: str,
     promoted_at: datetime | None,
     count: int | None,
+    kept: int,
+    draws_together: bool,
     attempt: int,
     capability: str,
 ) -> Waiting:
-    pictures = count or 1
+    asked = count or 1
+    left, of_one = max(asked - kept, 1), (seconds or UNKNOWN_SECONDS * asked) / asked
+    portions = left if gives_way(lane, draws_together) else 1
+    pictures = left // portions
     return Waiting(
         pk,
         owner,
         checkpoint,
-        seconds or UNKNOWN_SECONDS * pictures,
+        of_one * pictures,
         created_at.timestamp(),
         sort_at.timestamp(),
         overnight=lane == GenerationRequest.Lane.OVERNIGHT,
         promoted_at=promoted_at.timestamp() if promoted_at else None,
         pictures=pictures,
+        portions=portions,
         alone=bool(attempt) or capability == "describe",
     )
 
@@ -131,7 +140,9 @@ def _left(now: datetime) -> dict[uuid.UUID, float]:
     """Seconds of drawing that are left on each device, of what is drawn there now."""
     rows = GenerationRequest.objects.filter(state__in=GenerationRequest.LEASED, device__isnull=False)
     left: dict[uuid.UUID, float] = {}
-    for device, seconds, started in rows.values_list("device_id", "predicted_seconds", "started_at"):
-        gone = (now - started).total_seconds() if started else 0.0
-        left[device] = left.get(device, 0.0) + max(seconds - gone, LEAST_LEFT)
+    for row in rows.select_related("checkpoint").defer("checkpoint__footprint"):
+        gone = (now - row.started_at).total_seconds() if row.started_at else 0.0
+        seconds = row.predicted_seconds * row.portion / row.param("count", 1)
+        if row.device_id is not None:
+            left[row.device_id] = left.get(row.device_id, 0.0) + max(seconds - gone, LEAST_LEFT)
     return left

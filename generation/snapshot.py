@@ -20,8 +20,8 @@ DRAWN = frozenset(map(str, GenerationRequest.LEASED))
 
 def of_user(user: User) -> tuple[TextEvent, list[uuid.UUID]]:
     """The event with all open requests of `user`, and those that are being drawn."""
-    requests = payloads.open_requests(user)
     found = payloads.waits_of(user)
+    requests = payloads.open_requests(user, found)
     places = {str(key): wait.place for key, wait in found.items()}
     waits = {str(key): wait.words for key, wait in found.items()}
     running = [uuid.UUID(request["id"]) for request in requests if request["state"] in DRAWN]

@@ -4,6 +4,7 @@ Half of the requests shall be done by the first time, nine of ten by the second.
 the newest promises say how much the second must be stretched to hold.
 """
 
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +27,10 @@ MINUTE, ROUND = 60, 5
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Of one request: its place, and seconds from now until it is done. `loads` of them go for loading."""
+    """Of one request: its place, and seconds from now until it is done. `loads` of them go for loading.
+
+    Place 0: there is no device for it at the moment.
+    """
 
     place: int
     p50: float
@@ -36,21 +40,31 @@ class Wait:
     @property
     def words(self) -> str:
         """As pages say it."""
+        if not self.place:
+            return "waits for a device that has this checkpoint and takes work"
         words = f"done in about {told(self.p50)}, at most {told(self.p90)}"
         return f"{words}, {told(self.loads)} of it for loading" if self.loads >= 1 else words
 
 
+NOWHERE = Wait(0, math.inf, math.inf, 0.0)
+
+
 def waits_read(only: QuerySet[GenerationRequest] | None = None) -> dict[uuid.UUID, Wait]:
-    """Of everybody who waits and can be served, or of `only` those of them."""
-    served = scheduler.outlook()
+    """Of everybody who waits, or of `only` those of them."""
+    waiting = (GenerationRequest.objects.queued() if only is None else only).order_by()
+    found = list(
+        waiting.filter(owner__is_active=True, checkpoint__enabled=True)
+        .select_related("checkpoint")
+        .defer("checkpoint__footprint")
+    )
+    served = scheduler.outlook() if found else {}
     if not served:
-        return {}
-    waiting = GenerationRequest.objects.queued() if only is None else only
-    rows = waiting.order_by().select_related("checkpoint").defer("checkpoint__footprint")
-    found = [row for row in rows if row.pk in served]
+        return dict.fromkeys((row.pk for row in found), NOWHERE)
     known = paces_read({row.checkpoint_id: row.checkpoint for row in found}.values())
     factor, spreads = stretch(), dict[tuple[uuid.UUID, Shape], Spread]()
-    return {row.pk: _wait(row, served[row.pk], known, factor, spreads) for row in found}
+    return {
+        row.pk: _wait(row, served[row.pk], known, factor, spreads) if row.pk in served else NOWHERE for row in found
+    }
 
 
 def _wait(
@@ -60,7 +74,8 @@ def _wait(
     factor: float,
     spreads: dict[tuple[uuid.UUID, Shape], Spread],
 ) -> Wait:
-    shape, pace = shape_of(row.checkpoint, row.params, row.capability), known[row.checkpoint_id]
+    shape = shape_of(row.checkpoint, {**row.params, "count": row.portion}, row.capability)
+    pace = known[row.checkpoint_id]
     key = (row.checkpoint_id, shape)
     spread = spreads.setdefault(key, spreads.get(key) or pace.drawing(shape))
     loading = pace.loading() if served.loads else Spread(0.0, 0.0)

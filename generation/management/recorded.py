@@ -7,6 +7,7 @@ from datetime import date, datetime
 from django.db.models import QuerySet
 
 from generation.models import Checkpoint, GenerationRequest
+from generation.models.request import gives_way
 from generation.paces import paces_read
 from generation.policy.line import Waiting
 from generation.simulation.days import Day, Job, Weights
@@ -33,17 +34,20 @@ def _rows(day: date) -> QuerySet[GenerationRequest]:
 
 def _job(row: GenerationRequest, asked: int) -> Job:
     at = _seconds(row.created_at)
+    count = int(row.param("count", 1))
+    portions = count if gives_way(row.lane, row.checkpoint.draws_together) else 1
     night = row.lane == GenerationRequest.Lane.OVERNIGHT
     kind = "night" if night else "light" if asked <= LIGHT else "steady" if asked <= STEADY else "heavy"
     one = Waiting(
         str(row.pk),
         str(row.owner_id),
         row.checkpoint.name,
-        row.predicted_seconds or row.device_seconds,
+        (row.predicted_seconds or row.device_seconds) / portions,
         at,
         at,
         overnight=night,
-        pictures=int(row.param("count", 1)),
+        pictures=count // portions,
+        portions=portions,
     )
     return Job(one, row.device_seconds, kind)
 

@@ -84,6 +84,9 @@ class GenerationRequest(UuidModel):
     lease_token = models.UUIDField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    # Of the lane overnight, which gives way between two pictures: what is drawn is kept, the rest waits again.
+    kept = models.PositiveSmallIntegerField(default=0, help_text="pictures that are kept while the rest waits")
+    kept_seconds = models.FloatField(default=0, help_text="of the device, for those")
     step = models.PositiveIntegerField(default=0)
     steps = models.PositiveIntegerField(default=0)
 
@@ -125,6 +128,17 @@ class GenerationRequest(UuidModel):
         """Whether it makes no sense without `source_image` or `source_upload`."""
         return self.capability in NEEDS_SOURCE
 
+    @property
+    def portion(self) -> int:
+        """How many of its pictures are drawn before others have a turn: all, but one of those that give way."""
+        left = max(int(self.param("count", 1)) - self.kept, 1)
+        return 1 if gives_way(self.lane, self.checkpoint.draws_together) else left
+
     def param(self, name: str, default: Any = None) -> Any:
         """One value of `params`."""
         return self.params.get(name, default)
+
+
+def gives_way(lane: str, draws_together: bool) -> bool:
+    """Whether such a request is drawn a picture at a time. What is drawn side by side is done sooner at one go."""
+    return lane == GenerationRequest.Lane.OVERNIGHT and not draws_together

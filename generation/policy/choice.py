@@ -100,10 +100,6 @@ class Chooser:
                 return replace(found, credit=self._credit(lane, found))
         return None
 
-    def left_to_others(self) -> bool:
-        """Whether somebody waits for another device because that is sooner than loading here."""
-        return bool(self._skipped)
-
     def _in_lane(self, lane: Lane) -> Choice | None:
         self.turns.rise(lane.people)
         while (first := self._first(lane, self.device.present)) is not None:

@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections.abc import Collection, Container, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -22,8 +22,19 @@ class Waiting:
     overnight: bool = False
     promoted_at: float | None = None
     pictures: int = 1
+    portions: int = 1
+    """It is drawn in so many, and others have their turn between them; `seconds` and `pictures` are of one."""
     alone: bool = False
     """It is never drawn beside others."""
+
+    @property
+    def all_seconds(self) -> float:
+        """Of all its portions."""
+        return self.seconds * self.portions
+
+    def rest(self) -> "Waiting | None":
+        """What waits on once a portion of it is drawn."""
+        return replace(self, portions=self.portions - 1) if self.portions > 1 else None
 
     @property
     def own_order(self) -> tuple[float, float, Any]:

@@ -18,7 +18,10 @@ LoadOn = Callable[[Hashable, str], float]
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """When a request is served, in seconds from now, if all goes as foretold and nobody else comes."""
+    """When a request is served, in seconds from now, if all goes as foretold and nobody else comes.
+
+    Its place is that of its first portion, the times are those of its last.
+    """
 
     id: Hashable
     place: int
@@ -44,7 +47,8 @@ class Outlook:
             served = self._next(clocks)
             if served is None:
                 break
-            found[served.id] = replace(served, place=len(found) + 1)
+            place = found[served.id].place if served.id in found else len(found) + 1
+            found[served.id] = replace(served, place=place)
         self._rest(clocks, found)
         return found
 
@@ -57,6 +61,8 @@ class Outlook:
             return None
         one = choice.waiting
         self.line.remove(one)
+        if (rest := one.rest()) is not None:
+            self.line.add(rest)
         self.turns.charge(one.owner, choice.charge)
         resident = frozenset([one.checkpoint]) if choice.loads else device.resident
         drawn = one.seconds if choice.loads else device.drawn + one.seconds
@@ -81,8 +87,9 @@ class Outlook:
         free = sum(device.free_in for device in clocks.values()) / len(clocks)
         for one in in_rounds(self.line, self.turns):
             if any(device.has(one.checkpoint) for device in clocks.values()):
-                found[one.id] = Served(one.id, len(found) + 1, free, 0.0)
-                free += one.seconds / len(clocks)
+                place = found[one.id].place if one.id in found else len(found) + 1
+                free += one.all_seconds / len(clocks)
+                found[one.id] = Served(one.id, place, free - one.seconds / len(clocks), 0.0)
 
 
 def in_rounds(line: Line, turns: Turns) -> list[Waiting]:
@@ -93,7 +100,7 @@ def in_rounds(line: Line, turns: Turns) -> list[Waiting]:
         keys = list[tuple[float, float, Any, Waiting]]()
         for one in sorted(lane, key=lambda one: one.own_order):
             keys.append((accounts.account(one.owner), one.asked_at, one.id, one))
-            accounts.charge(one.owner, one.seconds)
+            accounts.charge(one.owner, one.all_seconds)
         result += [one for *_, one in sorted(keys, key=lambda key: key[:3])]
     return result
 

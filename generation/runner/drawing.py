@@ -32,6 +32,7 @@ from generation.services.local_files import spec_here
 from generation.services.transitions import (
     LeaseLostError,
     request_complete,
+    request_keep,
     request_run,
     request_save,
 )
@@ -73,7 +74,7 @@ class Drawing:
         """What the room is asked. Raises SourceMissingError, InvalidParamsError."""
         self.pulse.begin(self.request)
         self.publisher.start()
-        return Ask(spec_here(self.request.checkpoint), params_of(self.request), self._step)
+        return Ask(spec_here(self.request.checkpoint), _portion_of(self.request), self._step)
 
     def end(self, error: Exception | None, seconds: float = 0.0) -> None:
         """Save and complete; or settle what went wrong. Raises only what nobody can settle (DatabaseError).
@@ -123,7 +124,7 @@ class Drawing:
         return told if self.seen else 0.0
 
     def _require_all(self) -> None:
-        describes, count = self.request.capability == "describe", self.request.param("count", 1)
+        describes, count = self.request.capability == "describe", self.request.portion
         if describes and self.answer is None:
             raise RoomError("The engine room gave no answer.")
         if not describes and len(self.pictures) != count:
@@ -140,6 +141,11 @@ class Drawing:
         else:
             self._say(reply)
 
+    @property
+    def _rest_waits(self) -> bool:
+        """Whether pictures of it are left to draw when this drawing is over."""
+        return self.request.kept + self.request.portion < int(self.request.param("count", 1))
+
     def _tell(self, note: Note) -> None:
         if note.kind == LOADED:
             self._begin()
@@ -147,7 +153,7 @@ class Drawing:
 
     def _step(self, step: Step) -> None:
         self._begin()
-        self.publisher.step(step)
+        self.publisher.step(replace(step, index=self.request.kept + step.index))
 
     def _begin(self) -> None:
         if self.request.state == State.LOADING:
@@ -156,6 +162,7 @@ class Drawing:
     def _take(self, fragment: EncodedFragment) -> None:
         self._begin()
         self.seen = True
+        fragment = replace(fragment, index=self.request.kept + fragment.index)
         if fragment.kind is Kind.FINAL:
             self.pictures.append(image_write(request=self.request, final=fragment))
         else:
@@ -170,14 +177,16 @@ class Drawing:
             self.answer = words.text
 
     def _save(self) -> None:
-        figures = self.figures.to_dict() if self.figures else {}
         patiently(lambda: request_save(request=self.request), touch=self.pulse.touch)
-        self.kept = patiently(
-            lambda: request_complete(
-                request=self.request, pictures=self.pictures, figures=figures, answer=self.answer or ""
-            ),
-            touch=self.pulse.touch,
-        )
+        self.kept = patiently(self._keep if self._rest_waits else self._complete, touch=self.pulse.touch)
+
+    def _keep(self) -> bool:
+        seconds = self.figures.device_seconds if self.figures else 0.0
+        return request_keep(request=self.request, pictures=self.pictures, seconds=seconds)
+
+    def _complete(self) -> bool:
+        figures = self.figures.to_dict() if self.figures else {}
+        return request_complete(request=self.request, pictures=self.pictures, figures=figures, answer=self.answer or "")
 
     def _learn(self) -> None:
         if self.figures is None:
@@ -194,7 +203,12 @@ class Drawing:
 
     def _learn_pace(self, figures: Figures) -> None:
         try:
-            pace_learn(request=self.request, drawn=figures.device_seconds, loaded=figures.load_seconds)
+            pace_learn(
+                request=self.request,
+                drawn=figures.device_seconds,
+                loaded=figures.load_seconds,
+                pictures=self.request.portion,
+            )
         except DatabaseError as error:
             logger.warning("The pace of %s was not learnt: %s", self.request.checkpoint, error)
 
@@ -239,6 +253,11 @@ class Drawing:
         for file in files:
             storage.delete(file)
         self.pictures.clear()
+
+
+def _portion_of(request: GenerationRequest) -> GenerationParams:
+    params = params_of(request)
+    return replace(params, seed=params.seed + request.kept, count=request.portion)
 
 
 def params_of(request: GenerationRequest) -> GenerationParams:

@@ -62,7 +62,7 @@ class Publisher:
         if time.monotonic() - self._written < STEP_SECONDS:
             return
         self._written = time.monotonic()
-        done, steps = sum(self._steps.values()), made.steps * self._count
+        done, steps = self._request.kept * made.steps + sum(self._steps.values()), made.steps * self._count
         self._safely(lambda: request_progress(request=self._request, step=done, steps=steps))
 
     def words(self, words: Words) -> None:

@@ -52,7 +52,7 @@ class Sitting:
     def _newcomers(self) -> list[Ask]:
         if self.pulse.leaving:
             return []
-        pictures = sum(int(drawing.request.param("count", 1)) for drawing in self._open)
+        pictures = sum(drawing.request.portion for drawing in self._open)
         try:
             return self._seat(self.companions(pictures))
         except Exception:

@@ -32,7 +32,7 @@ def promise_record(*, request: GenerationRequest) -> dict[uuid.UUID, Wait]:
     """
     waits = waits_read(GenerationRequest.objects.filter(pk=request.pk, state=GenerationRequest.State.QUEUED))
     wait = waits.get(request.pk)
-    if wait is None:
+    if wait is None or not wait.place:
         return waits
     half, most = (request.created_at + timedelta(seconds=seconds) for seconds in (wait.p50, wait.p90))
     GenerationRequest.objects.filter(pk=request.pk).update(promised_p50_at=half, promised_p90_at=most)
@@ -41,8 +41,8 @@ def promise_record(*, request: GenerationRequest) -> dict[uuid.UUID, Wait]:
 
 
 @transaction.atomic
-def pace_learn(*, request: GenerationRequest, drawn: float, loaded: float) -> None:
-    """A request was finished: `drawn` device-seconds of drawing, `loaded` seconds of loading, 0 if it was loaded."""
+def pace_learn(*, request: GenerationRequest, drawn: float, loaded: float, pictures: int = 1) -> None:
+    """So many pictures were drawn: `drawn` device-seconds of it, `loaded` seconds of loading, 0 if it was loaded."""
     if request.device_id is None:
         return
     pace, _ = Pace.objects.select_for_update().get_or_create(
@@ -50,7 +50,7 @@ def pace_learn(*, request: GenerationRequest, drawn: float, loaded: float) -> No
     )
     shape = shape_of(request.checkpoint, request.params, request.capability)
     if drawn > 0:
-        sample = [shape.width, shape.height, shape.steps, shape.count, shape.capability, round(drawn, 3)]
+        sample = [shape.width, shape.height, shape.steps, pictures, shape.capability, round(drawn, 3)]
         pace.draws = [*pace.draws, sample][-MOST_DRAWS:]
     if loaded > 0:
         pace.loads = [*pace.loads, round(loaded, 3)][-MOST_LOADS:]

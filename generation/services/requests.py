@@ -95,7 +95,7 @@ def request_cancel(*, request: GenerationRequest, reason: str = "") -> Generatio
     version = F("version") + 1
     queued = row.filter(state=State.QUEUED)
     end = {"version": version, "cancel_requested_at": now, "error_message": reason[:500]}
-    if queued.update(state=State.CANCELED, finished_at=now, **end):
+    if queued.update(state=State.CANCELED, finished_at=now, device_seconds=F("kept_seconds"), **end):
         usage_end(request=request)
         places_announce()
     else:
@@ -178,6 +178,7 @@ def _refuse(request: GenerationRequest) -> int:
         state=State.FAILED,
         version=F("version") + 1,
         finished_at=timezone.now(),
+        device_seconds=F("kept_seconds"),
         error_code=code,
         error_message=message[:500],
         error_hint=hint,

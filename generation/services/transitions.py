@@ -63,7 +63,7 @@ def request_complete(
     """
     saving, seconds = _fenced(request, (State.SAVING,)), figures.get("device_seconds", 0.0)
     with transaction.atomic():
-        changes = {"figures": figures, "answer": answer, "device_seconds": seconds}
+        changes = {"figures": figures, "answer": answer, "seconds": seconds}
         if not _ended(saving.filter(cancel_requested_at=None), State.COMPLETED, **changes):
             _require(saving)
             return False
@@ -74,10 +74,25 @@ def request_complete(
     return True
 
 
+def request_keep(*, request: GenerationRequest, pictures: Sequence[Drawn], seconds: float) -> bool:
+    """Some of its pictures are kept, the rest waits again, so that it gives way. False when canceled meanwhile."""
+    saving = _fenced(request, (State.SAVING,))
+    with transaction.atomic():
+        more = {"attempt": 0, "kept": F("kept") + len(pictures), "kept_seconds": F("kept_seconds") + seconds}
+        if not _queued(saving.filter(cancel_requested_at=None), **more):
+            _require(saving)
+            return False
+        for drawn in pictures:
+            image_store(request=request, drawn=drawn)
+        request_announce(request.pk)
+        places_announce()
+    return True
+
+
 @transaction.atomic
 def request_fail(*, request: GenerationRequest, code: str, message: str, hint: str = "", still: Q = ALWAYS) -> None:
-    """It ends with a reason, and costs nothing. Here and below, `still` must hold at the moment of the move."""
-    error = {"error_code": code[:60], "error_message": message[:500], "error_hint": hint[:500]}
+    """It ends with a reason, and costs nothing but what is kept of it. Here and below, `still` must hold then."""
+    error: dict[str, Any] = {"error_code": code[:60], "error_message": message[:500], "error_hint": hint[:500]}
     if _ended(_fenced(request, LEASED, still), State.FAILED, **error) != 1:
         raise LeaseLostError("The request was given to somebody else.")
     usage_end(request=request)
@@ -91,8 +106,8 @@ def request_stop(*, request: GenerationRequest, seconds: float = 0.0, still: Q =
     `seconds` of the device are charged: those of drawing, when some of it was seen already.
     """
     left = GenerationRequest.objects.filter(pk=request.pk, cancel_requested_at=None, owner__is_active=False).exists()
-    reason = {"error_message": "The account of the owner was deactivated."} if left else {}
-    if _ended(_fenced(request, LEASED, still), State.CANCELED, device_seconds=seconds, **reason) != 1:
+    reason: dict[str, Any] = {"error_message": "The account of the owner was deactivated."} if left else {}
+    if _ended(_fenced(request, LEASED, still), State.CANCELED, seconds=seconds, **reason) != 1:
         raise LeaseLostError("The request was given to somebody else.")
     usage_end(request=request, seconds=seconds)
     request_announce(request.pk)
@@ -143,8 +158,8 @@ def _move(request: GenerationRequest, states: Sequence[str], state: str) -> None
     request_announce(request.pk)
 
 
-def _ended(fenced: QuerySet[GenerationRequest], state: str, **changes: Any) -> int:
-    changes = {"answer": "", **changes}  # half an answer is none
+def _ended(fenced: QuerySet[GenerationRequest], state: str, seconds: float = 0.0, **changes: Any) -> int:
+    changes = {"answer": "", "device_seconds": F("kept_seconds") + seconds, **changes}  # half an answer is none
     return fenced.update(
         state=state,
         version=F("version") + 1,
@@ -157,12 +172,22 @@ def _ended(fenced: QuerySet[GenerationRequest], state: str, **changes: Any) -> i
 
 def _return(request: GenerationRequest, still: Q, **changes: Any) -> None:
     # A cancel that came in between wins: the request must not be drawn again.
-    moved = _fenced(request, LEASED, still).filter(cancel_requested_at=None).update(
-        state=State.QUEUED, version=F("version") + 1, lease_token=None, lease_until=None, step=0, steps=0,
-        started_at=None, answer="", **changes,
-    )  # fmt: skip
-    if moved != 1:
+    if _queued(_fenced(request, LEASED, still).filter(cancel_requested_at=None), **changes) != 1:
         request_stop(request=request, still=still)
         return
     request_announce(request.pk)
     places_announce()
+
+
+def _queued(fenced: QuerySet[GenerationRequest], **changes: Any) -> int:
+    return fenced.update(
+        state=State.QUEUED,
+        version=F("version") + 1,
+        lease_token=None,
+        lease_until=None,
+        step=0,
+        steps=0,
+        started_at=None,
+        answer="",
+        **changes,
+    )

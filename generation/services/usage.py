@@ -20,7 +20,12 @@ def usage_reserve(*, request: GenerationRequest) -> UsageEntry:
 
 
 def usage_end(*, request: GenerationRequest, seconds: float = 0.0, pictures: int = 0) -> UsageEntry:
-    """It is over: give back what was reserved, and charge so many seconds of the device. Without any: a refund."""
+    """It is over: give back what was reserved, and charge so many seconds of the device. Without any: a refund.
+
+    `seconds` and `pictures` of its last drawing; what was kept before is added.
+    """
+    kept, before = GenerationRequest.objects.values_list("kept", "kept_seconds").get(pk=request.pk)
+    seconds, pictures = seconds + before, pictures + kept
     held = UsageEntry.objects.filter(request=request, kind=Kind.RESERVE).values_list("reserved_ms", flat=True).first()
     used = _milliseconds(seconds)
     device = Device.objects.filter(pk=request.device_id).first() if used and request.device_id else None

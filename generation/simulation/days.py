@@ -119,15 +119,17 @@ def _session(
             checkpoint = chance.choice(names)
         pictures = chance.choice((1, 1, 1, 2, 4))
         foretold = known[checkpoint].seconds * pictures * chance.choice((0.5, 1, 1, 1, 2))
+        portions = pictures if kind == "night" else 1
         one = Waiting(
             f"{number:06}-{index:03}",
             person,
             checkpoint,
-            foretold,
+            foretold / portions,
             at,
             at,
             overnight=kind == "night",
-            pictures=pictures,
+            pictures=pictures // portions,
+            portions=portions,
         )
         yield Job(one, foretold * math.exp(chance.gauss(0, 0.15)), kind)
         at += chance.expovariate(1 / habit.pause) if habit.pause else 0.5

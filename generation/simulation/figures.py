@@ -9,7 +9,7 @@ from generation.simulation.play import Drawn
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Seconds until the drawing begins, loading included."""
+    """Seconds until the drawing begins, loading included; of what is drawn in portions, until the last one does."""
 
     requests: int
     p50: float
@@ -30,21 +30,22 @@ class Outcome:
     passed: float
     """Seconds for which one request, at most, was overtaken because it was not loaded."""
     early_nights: int
-    """Requests of the night that a device took while one of now waited that no device was about to take."""
+    """Pictures of the night that a device took while a request of now waited that no device was about to take."""
 
 
 def outcome(drawn: Sequence[Drawn], devices: int) -> Outcome:
     """Of at least one request. Requests of the night do not count for `everybody`: they chose to wait."""
     begin, end = min(one.job.waiting.asked_at for one in drawn), max(one.ended for one in drawn)
     spent = max((end - begin) * devices, 1e-9)
+    ends = [one for one in drawn if one.last]
     kinds = dict.fromkeys(one.job.kind for one in drawn)
     return Outcome(
-        len(drawn),
+        len(ends),
         sum(1 for one in drawn if one.loads),
-        sum(one.job.seconds for one in drawn) / spent,
+        sum(one.seconds for one in drawn) / spent,
         sum(one.loads for one in drawn) / spent,
-        waits_of(one for one in drawn if not one.job.waiting.overnight),
-        {kind: waits_of(one for one in drawn if one.job.kind == kind) for kind in kinds},
+        waits_of(one for one in ends if not one.job.waiting.overnight),
+        {kind: waits_of(one for one in ends if one.job.kind == kind) for kind in kinds},
         max(one.passed for one in drawn),
         early_nights(drawn),
     )
@@ -60,7 +61,7 @@ def waits_of(drawn: Iterable[Drawn]) -> Waits:
 
 
 def early_nights(drawn: Sequence[Drawn]) -> int:
-    """Requests of the night that were taken while one of now waited."""
+    """Portions of the night that were taken while a request of now waited."""
     now = sorted((one for one in drawn if not one.job.waiting.overnight), key=lambda one: one.taken)
     events = [(one.job.waiting.asked_at, 2, 1) for one in now] + [(one.taken, 0, -1) for one in now]
     events += [(one.taken, 1, 0) for one in drawn if one.job.waiting.overnight]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from generation.policy.choice import DeviceNow
+from generation.policy.line import Waiting
 from generation.simulation.days import Day, Job
 from generation.simulation.rivals import Policy
 
@@ -34,8 +35,8 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One request of the day: asked, taken by a device, drawing from `began` to `ended`; `passed`: for how long it
-    was overtaken because it was not loaded, all in seconds."""
+    """What a device took at one go, a request or a portion of one: asked, taken, drawing from `began` to `ended`;
+    `passed`: for how long it was overtaken because it was not loaded, all in seconds."""
 
     job: Job
     taken: float
@@ -43,15 +44,22 @@ class Drawn:
     ended: float
     loads: float
     passed: float
+    last: bool = True
+    """Nothing of the request is left."""
+
+    @property
+    def seconds(self) -> float:
+        """Of drawing."""
+        return self.ended - self.began
 
     @property
     def wait(self) -> float:
-        """Until its drawing begins, loading included."""
+        """Until this begins to be drawn, loading included."""
         return self.began - self.job.waiting.asked_at
 
 
 def play(day: Day, policy: Policy) -> list[Drawn]:
-    """Everybody's request, in the order in which they were taken."""
+    """Everybody's requests and portions, in the order in which they were taken."""
     return list(_Play(day, policy).run())
 
 
@@ -62,6 +70,8 @@ class _Play:
     cards: list[Card] = field(init=False)
     jobs: dict[object, Job] = field(init=False)
     passed: dict[object, tuple[float, float]] = field(default_factory=dict)
+    rests: list[tuple[float, object, Waiting]] = field(default_factory=list)
+    """What waits again once the portion before it is drawn, and when; a heap."""
 
     def __post_init__(self) -> None:
         self.cards = [Card(number, self.day.gigabytes) for number in range(self.day.devices)]
@@ -76,6 +86,9 @@ class _Play:
             while coming < len(self.day.jobs) and self.day.jobs[coming].waiting.asked_at <= now:
                 self.policy.add(self.day.jobs[coming].waiting)
                 coming, waits = coming + 1, waits + 1
+            while self.rests and self.rests[0][0] <= now:
+                self.policy.add(heapq.heappop(self.rests)[2])
+                waits += 1
             for drawn in self._hand_out(now) if waits else ():
                 waits -= 1
                 heapq.heappush(events, drawn.ended)
@@ -96,15 +109,19 @@ class _Play:
         choice = self.policy.take(card.at(now), others, lambda name: self.day.shelf[name].load, now)
         if choice is None:
             return None
-        job, weights = self.jobs[choice.waiting.id], self.day.shelf[choice.waiting.checkpoint]
+        one = choice.waiting
+        job, weights, rest = self.jobs[one.id], self.day.shelf[one.checkpoint], one.rest()
+        seconds = job.seconds * one.seconds / job.waiting.all_seconds
         loads = 0.0 if weights.name in card.held else weights.load
         card.use(weights.name, weights.gigabytes)
-        card.drawn = job.seconds + (0.0 if loads else card.drawn)
-        card.free_at = now + loads + job.seconds
-        for one in choice.passed:
-            self._pass(one.id, now, card.free_at)
-        seconds, _ = self.passed.get(job.waiting.id, (0.0, 0.0))
-        return Drawn(job, now, now + loads, card.free_at, loads, seconds)
+        card.drawn = seconds + (0.0 if loads else card.drawn)
+        card.free_at = now + loads + seconds
+        for other in choice.passed:
+            self._pass(other.id, now, card.free_at)
+        if rest is not None:
+            heapq.heappush(self.rests, (card.free_at, one.id, rest))
+        passed, _ = self.passed.get(one.id, (0.0, 0.0))
+        return Drawn(job, now, now + loads, card.free_at, loads, passed, rest is None)
 
     def _pass(self, pk: object, begin: float, end: float) -> None:
         """It is passed over from `begin` to `end`; time that several devices do so counts once."""

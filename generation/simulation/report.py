@@ -70,7 +70,7 @@ def _rows(title: str, outcomes: dict[str, Outcome], longest: float, devices: int
         yield Row(f"{name}, of turns alone", _of(p95, turns.of[kind].p95), 1.5, "x")
     yield Row(f"{title}: longest passed over for a swap", ours.passed, longest, "s")
     if devices == 1:
-        yield Row(f"{title}: requests of the night before one of now", float(ours.early_nights), 0.0)
+        yield Row(f"{title}: pictures of the night before a request of now", float(ours.early_nights), 0.0)
 
 
 def _of(value: float, other: float, floor: float = FLOOR) -> float:

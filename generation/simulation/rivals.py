@@ -24,13 +24,13 @@ class Policy(Protocol):
 
 @dataclass(slots=True)
 class Fifo:
-    """First in, first out. Knows nothing of lanes, people, or what is loaded."""
+    """First in, first out. Knows nothing of lanes, people, or what is loaded; draws every request at one go."""
 
     queue: deque[Waiting] = field(default_factory=deque)
 
     def add(self, one: Waiting) -> None:
         """As Policy."""
-        self.queue.append(one)
+        self.queue.append(_whole(one))
 
     def take(self, device: DeviceNow, others: Sequence[DeviceNow], load: Load, now: float) -> Choice | None:
         """As Policy. An idle device that has it loaded is given the request, where there is one."""
@@ -41,13 +41,13 @@ class Fifo:
 
 @dataclass(slots=True)
 class RoundRobin:
-    """People take turns, a request each. Knows nothing of lanes or what is loaded."""
+    """People take turns, a request each, at one go. Knows nothing of lanes or what is loaded."""
 
     queues: dict[Hashable, deque[Waiting]] = field(default_factory=dict)
 
     def add(self, one: Waiting) -> None:
         """As Policy."""
-        self.queues.setdefault(one.owner, deque()).append(one)
+        self.queues.setdefault(one.owner, deque()).append(_whole(one))
 
     def take(self, device: DeviceNow, others: Sequence[DeviceNow], load: Load, now: float) -> Choice | None:
         """As Policy: who was served is the last in the ring."""
@@ -92,6 +92,10 @@ class House:
 
 def _choice(one: Waiting, device: DeviceNow, load: Load) -> Choice:
     return Choice(one, 0.0 if one.checkpoint in device.resident else load(one.checkpoint))
+
+
+def _whole(one: Waiting) -> Waiting:
+    return replace(one, seconds=one.all_seconds, portions=1, pictures=one.pictures * one.portions)
 
 
 def _is_idle_and_warm(one: Waiting, device: DeviceNow, others: Sequence[DeviceNow]) -> bool:

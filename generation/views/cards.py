@@ -101,6 +101,14 @@ class Card:
         return not self.request.is_final
 
     @property
+    def percent(self) -> int:
+        """How far it is, as card.js measures it."""
+        row = self.request
+        if row.steps:
+            return round(100 * row.step / row.steps)
+        return round(100 * row.kept / max(len(self.slots), 1))
+
+    @property
     def first_image(self) -> Image | None:
         """For remixing."""
         return next((slot.image for slot in self.slots if slot.image is not None), None)
@@ -150,12 +158,12 @@ def cards(requests: Iterable[GenerationRequest], user: User) -> list[Card]:
 
 def wait_words(wait: Wait | None) -> str:
     """Place and waiting time, as card.js says it."""
-    return f"{position_words(wait.place)}, {wait.words}" if wait else ""
+    return ", ".join(filter(None, (position_words(wait.place), wait.words))) if wait else ""
 
 
 def position_words(place: int | None) -> str:
     """1 -> "Next in the queue", 3 -> "3rd in the queue"."""
-    if place is None:
+    if not place:
         return ""
     if place == 1:
         return "Next in the queue"
@@ -177,7 +185,7 @@ def _card(
     images = {image.index: image for image in kept}
     count = 0 if request.capability == "describe" else int(request.param("count", 1))
     indexes = sorted(images) if request.is_final else range(count)
-    slots = tuple(Slot(index, images.get(index) if request.is_final else None) for index in indexes)
+    slots = tuple(Slot(index, images.get(index)) for index in indexes)
     words, tone = WORDS[State(request.state)]
     words = "Describing" if (words, request.capability) == ("Drawing", "describe") else words
     return Card(

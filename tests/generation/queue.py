@@ -41,4 +41,4 @@ def lease(request: GenerationRequest, *, state: str = "running", attempt: int = 
     request.device, _ = Device.objects.get_or_create(name="main")
     request.state, request.attempt = state, attempt
     request.lease_token, request.lease_until = uuid.uuid4(), timezone.now() + timedelta(seconds=seconds)
-    request.save()
+    request.save(update_fields=["device", "state", "attempt", "lease_token", "lease_until"])

@@ -13,7 +13,7 @@ from django_q.models import OrmQ
 
 from accounts.models import User
 from core.errors import TesseraError
-from generation import checks, scheduler
+from generation import checks, payloads, scheduler
 from generation.engines.errors import CheckpointError
 from generation.management.commands import cluster
 from generation.models import Checkpoint, Device, GenerationRequest, Project
@@ -22,10 +22,12 @@ from generation.runner.presence import Presence
 from generation.runner.settling import settle
 from generation.services import bell
 from generation.services.devices import UNREADABLE, device_introduce
+from generation.services.forecast import promise_record
 from generation.services.leases import work_waits
 from generation.services.local_files import checkpoint_here, spec_here
 from generation.services.requests import requests_refuse
 from generation.software import key_mark, software_version
+from generation.views.cards import card_of
 from tests.generation.queue import make_checkpoint, submit
 
 A, B = "a" * 64, "b" * 64
@@ -102,6 +104,20 @@ def test_who_is_silent_for_a_while_is_waited_for(alice: User, project: Project, 
     assert requests_refuse() == 1
     request.refresh_from_db()
     assert request.state == "failed"
+
+
+def test_who_waits_for_a_device_that_is_silent_reads_it(alice: User, project: Project, device: Make) -> None:
+    here, elsewhere = old("tiny"), old("large")
+    device("one", {"tiny": A}), device("two", {"large": A}, silent=120)
+    served, waits = submit(alice, project, here), submit(alice, project, elsewhere)
+    promise_record(request=waits)
+    found = payloads.request_payload(waits)
+    assert (found["position"], found["wait"]) == (0, "waits for a device that has this checkpoint and takes work")
+    assert payloads.request_payload(served)["position"] == 1
+    waits.refresh_from_db()
+    assert waits.promised_p90_at is None, "nothing is promised"
+    card = card_of(GenerationRequest.objects.all(), waits.pk, alice)
+    assert card.position == "waits for a device that has this checkpoint and takes work"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -136,7 +136,7 @@ def test_people_are_told_their_places(
     assert payloads.positions(alice) == {mine[0].pk: 1, mine[1].pk: 3, mine[2].pk: 4}
     assert payloads.positions(charlie) == {his.pk: 2}
     request_cancel(request=mine[0])
-    assert [payload.get("position") for payload in payloads.open_requests(alice)] == [1, 3]
+    assert [payload.get("position") for payload in payloads.open_requests(alice, payloads.waits_of(alice))] == [1, 3]
 
 
 def test_the_list_of_open_requests_costs_the_same_however_long_it_is(
@@ -146,7 +146,7 @@ def test_the_list_of_open_requests_costs_the_same_however_long_it_is(
     submit(alice, project, tiny)
     for _ in range(2):
         with django_assert_num_queries(8):  # type: ignore[operator]
-            payloads.open_requests(alice)
+            payloads.open_requests(alice, payloads.waits_of(alice))
         for _ in range(5):
             submit(alice, project, tiny)
 

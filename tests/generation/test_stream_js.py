@@ -152,6 +152,28 @@ def test_the_final_replaces_all_in_one_go_and_nothing_is_painted_after(stage: St
     assert not stage.page.locator("[data-request-cancel]").is_visible()
 
 
+def test_what_is_kept_while_the_others_wait_is_wiped_by_no_later_run(chrome: Browser) -> None:
+    page = chrome.new_page()
+    stage = Stage(page, CARD_OF_TWO.format(id=REQUEST, state="running"))
+    stage.until(resumed=1)
+    first, second = picture(21), picture(22)
+    stage.files["/first.png"] = encode(first, "PNG")
+    image = {"id": "x", "index": 0, "url": "/first.png", "thumb": "", "page": "/page/", "width": 64, "height": 64}
+    stage.send(*[band(first, sequence) for sequence in range(4)])
+    stage.state("queued", version=4, count=2, kept=1, images=[image], position=1)
+    stage.wait("() => document.querySelector('[data-canvas]').dataset.final === 'true'")
+    assert page.locator("[data-request-progress-text]").text_content() == "1 of 2 drawn"
+    stage.state("running", version=5, run=2, count=2, kept=1, images=[image])
+    stage.send(band(first, 5), *[band(second, sequence, run=2, index=1) for sequence in range(4)])
+    stage.until(acked=9)
+    assert np.array_equal(stage.canvas(0), first)
+    assert np.array_equal(stage.canvas(1)[: 4 * BAND], second[: 4 * BAND])
+    assert page.locator("[data-request-progress]").evaluate("(bar) => bar.value") == 75
+    assert page.locator("[data-request-progress-text]").text_content() == "Picture 2 of 2, Step 4 of 8"
+    assert stage.errors == []
+    page.close()
+
+
 def test_a_final_that_cannot_be_loaded_keeps_what_was_drawn_and_still_ends(stage: Stage) -> None:
     drawn = picture(13)
     stage.page.evaluate("() => document.addEventListener('tessera:final', () => { window.ended = true; })")

@@ -26,6 +26,7 @@ from generation.services.transitions import (
     request_end_lease,
     request_fail,
     request_give_back,
+    request_keep,
     request_stop,
 )
 from generation.services.usage import usage_end
@@ -34,6 +35,7 @@ from tests.generation.queue import lease, make_checkpoint, submit
 EVENTS = 10_000
 BEGAN = datetime(2026, 1, 20, tzinfo=UTC)
 STEP = timedelta(days=120) / EVENTS
+KINDS = (*["submit"] * 3, *["claim"] * 3, "cancel", "complete", "complete", "keep", "fail", "lost", "stop")
 
 
 @pytest.fixture
@@ -154,14 +156,16 @@ class Account:
     leased: list[GenerationRequest] = field(default_factory=list)
     used: Counter[tuple[str, object]] = field(default_factory=Counter)
     months: dict[object, str] = field(default_factory=dict)
+    kept: Counter[object] = field(default_factory=Counter)  # milliseconds, of what is kept while the rest waits
 
     def take(self, rows: list[GenerationRequest]) -> GenerationRequest:
         return rows.pop(self.dice.randrange(len(rows)))
 
     def charge(self, request: GenerationRequest, seconds: float) -> None:
+        milliseconds = round(seconds * 1000) + self.kept[request.pk]
         for key in ("total", ""), ("owner", request.owner_id), ("project", request.project_id):
-            self.used[key] += round(seconds * 1000)
-        self.used["month", self.months[request.pk]] += round(seconds * 1000)
+            self.used[key] += milliseconds
+        self.used["month", self.months[request.pk]] += milliseconds
 
     def seconds(self) -> float:
         return self.dice.randrange(1, 90_000) / 1000
@@ -170,9 +174,7 @@ class Account:
 def happen(account: Account, submits: Callable[[], GenerationRequest]) -> None:
     """One random event, through the services."""
     dice = account.dice
-    kind = dice.choice(
-        ["submit", "submit", "submit", "claim", "claim", "cancel", "complete", "complete", "fail", "lost", "stop"]
-    )
+    kind = dice.choice(KINDS)
     if kind == "submit" or not account.queued or not account.leased:
         account.queued.append(submits())
         account.months[account.queued[-1].pk] = f"{account.now:%Y-%m}"
@@ -181,7 +183,9 @@ def happen(account: Account, submits: Callable[[], GenerationRequest]) -> None:
     elif kind == "claim":
         claim(account)
     elif kind == "cancel":
-        request_cancel(request=account.take(account.queued))
+        request = account.take(account.queued)
+        request_cancel(request=request)
+        account.charge(request, 0.0)
     else:
         end(account, account.take(account.leased), kind)
 
@@ -199,6 +203,11 @@ def end(account: Account, request: GenerationRequest, kind: str) -> None:
         account.charge(request, seconds)
     elif kind == "fail":
         request_fail(request=request, code="blank_picture", message="It was black.")
+        account.charge(request, 0.0)
+    elif kind == "keep":
+        assert request_keep(request=request, pictures=[], seconds=seconds)
+        account.kept[request.pk] += round(seconds * 1000)
+        account.queued.append(request)
     elif kind == "lost":
         request_give_back(request=request)
         account.queued.append(request)

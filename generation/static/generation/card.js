@@ -83,6 +83,7 @@ export class Card {
     this.payload = payload;
     Object.assign(this.element.dataset, { state: payload.state, version: payload.version });
     this.text("[data-request-state]", this.words || payload.state);
+    if (!this.isFinal) this.keep(payload);
     if (payload.answer || payload.state === "queued") this.text("[data-request-answer]", payload.answer || "");
     this.text("[data-request-position]", payload.state === "queued" ? waitWords(payload.position, payload.wait) : "");
     this.text("[data-request-note]", payload.note || "");
@@ -136,6 +137,16 @@ export class Card {
     this.announce("tessera:final");
   }
 
+  /** Pictures that are there for good while the others wait: no later run may wipe them. */
+  keep({ kept = 0, images = [] }) {
+    this.element.dataset.kept = kept;
+    for (const image of images) {
+      this.finish(image);
+      this.painters.delete(image.index);
+      this.progress.delete(image.index);
+    }
+  }
+
   async finish(image) {
     const painter = this.painters.get(image.index);
     if (!painter) return;
@@ -160,8 +171,10 @@ export class Card {
   }
 
   measure() {
-    const count = Math.max(1, this.painters.size, this.payload?.count || 0);
+    const kept = Number(this.element.dataset.kept) || 0;
+    const count = Math.max(1, this.painters.size + kept, this.payload?.count || 0);
     const known = [...this.progress.values()];
+    if (!known.length && kept) return { done: (100 * kept) / count, words: `${kept} of ${count} drawn` };
     if (!known.length) {
       const { step = 0, steps = 0 } = this.payload || {};
       return { done: steps ? (100 * step) / steps : 0, words: steps && step ? `Step ${step} of ${steps}` : "" };
@@ -169,7 +182,7 @@ export class Card {
     const parts = known.reduce((sum, { step, steps }) => sum + (steps ? Math.min(1, step / steps) : 0), 0);
     const last = known.reduce((a, b) => (b.index > a.index ? b : a));
     const words = `Step ${last.step} of ${last.steps}`;
-    return { done: (100 * parts) / count, words: count > 1 ? `Picture ${last.index + 1} of ${count}, ${words}` : words };
+    return { done: (100 * (kept + parts)) / count, words: count > 1 ? `Picture ${last.index + 1} of ${count}, ${words}` : words };
   }
 
   find(selector) {

@@ -48,6 +48,8 @@ class Server:
         for passed in choice.passed:
             self.passed.setdefault(passed.id, self.now)
         self.line.remove(one)
+        if (rest := one.rest()) is not None:
+            self.line.add(rest)
         self.turns.charge(one.owner, choice.charge)
         self.served.append((self.now + choice.loads, choice))
         self.now += choice.charge

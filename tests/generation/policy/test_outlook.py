@@ -23,7 +23,8 @@ def a_queue(seed: int, many: int) -> list:  # type: ignore[type-arg]
             chance.choice("aab"),
             seconds=chance.choice([1, 5, 20]),
             at=-chance.random() * 100,
-            overnight=chance.random() < 0.2,
+            overnight=(overnight := chance.random() < 0.2),
+            portions=chance.choice([1, 3]) if overnight else 1,
         )
         for _ in range(many)
     ]
@@ -33,14 +34,15 @@ def a_queue(seed: int, many: int) -> list:  # type: ignore[type-arg]
 def test_places_and_times_are_those_of_the_replay(seed: int) -> None:
     queue = a_queue(seed, 60)
     server = Server(Line.of(queue), rules=RULES, device=DEVICE)
-    order = server.run()
+    order = list({one.id: one for one in server.run()}.values())
     told = Outlook(Line.of(queue), Turns(), [DEVICE], lambda _device, _name: server.load, RULES).play()
     assert sorted(told, key=lambda key: told[key].place) == [one.id for one in order]
     assert [told[one.id].place for one in order] == list(range(1, 61))
     for at, choice in server.served:
-        found = told[choice.waiting.id]
-        assert found.starts + found.loads == pytest.approx(at)
-        assert found.loads == choice.loads
+        if choice.waiting.portions == 1:
+            found = told[choice.waiting.id]
+            assert found.starts + found.loads == pytest.approx(at)
+            assert found.loads == choice.loads
 
 
 def test_behind_those_that_are_played_everybody_still_has_a_place_and_a_time() -> None:
@@ -63,3 +65,12 @@ def test_who_can_be_drawn_nowhere_is_told_nothing() -> None:
     device = DeviceNow("one", frozenset("a"), present=frozenset("a"), credit=1.0)
     told = Outlook(Line.of([here, nowhere]), Turns(), [device], lambda _device, _name: 10.0, RULES).play()
     assert set(told) == {here.id}
+
+
+def test_the_times_of_what_gives_way_are_those_of_its_last_portion() -> None:
+    night = waiting("ann", seconds=10, overnight=True, portions=3)
+    told = Outlook(Line.of([night]), Turns(), [DEVICE], lambda _device, _name: 10.0, RULES).play()
+    assert (told[night.id].place, told[night.id].starts) == (1, 20)
+    behind = [waiting("bob", seconds=1, at=-1) for _ in range(EXACT)]
+    told = Outlook(Line.of([night, *behind]), Turns(), [DEVICE], lambda _device, _name: 10.0, RULES).play()
+    assert (told[night.id].place, told[night.id].starts) == (EXACT + 1, EXACT + 20)

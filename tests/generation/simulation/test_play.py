@@ -70,6 +70,22 @@ def test_the_night_is_seen_when_it_overtakes() -> None:
     assert outcome(play(day, House()), 1).early_nights == 0
 
 
+def test_the_night_gives_way_between_two_pictures() -> None:
+    night = Job(Waiting(1, "ann", "a", 10, 0, 0, overnight=True, portions=3), 30, "night")
+    day = Day((night, job(2, "bob", "a", 7)), TWO, 1)
+    drawn = play(day, House())
+    assert [(one.job.waiting.id, one.began, one.ended) for one in drawn] == [
+        (1, 5, 15),
+        (2, 15, 25),
+        (1, 25, 35),
+        (1, 35, 45),
+    ]
+    found = outcome(drawn, 1)
+    assert (found.requests, found.drawing, found.early_nights) == (2, pytest.approx(40 / 45), 0)
+    assert found.of["night"].most == 35, "until its last picture is begun"
+    assert [one.seconds for one in play(day, Fifo())] == [30, 10], "others draw it at one go"
+
+
 def test_a_made_up_day_is_the_same_for_the_same_seed_and_as_full_as_was_asked() -> None:
     day = made_up(40, 2, seed=5, load=0.5)
     assert day == made_up(40, 2, seed=5, load=0.5) != made_up(40, 2, seed=6, load=0.5)
@@ -85,7 +101,8 @@ def test_every_policy_serves_everybody_once(name: str) -> None:
     day = made_up(20, 2, load=0.3)
     policy: Policy = policies(Rules())[name]
     drawn = play(day, policy)
-    assert sorted(one.job.waiting.id for one in drawn) == sorted(one.waiting.id for one in day.jobs)
+    assert sorted(one.job.waiting.id for one in drawn if one.last) == sorted(one.waiting.id for one in day.jobs)
+    assert sum(one.seconds for one in drawn) == pytest.approx(sum(one.seconds for one in day.jobs))
     for card in range(2):
         assert card < day.devices
     assert all(one.wait >= 0 for one in drawn)
