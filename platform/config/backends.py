@@ -50,9 +50,13 @@ def caches(redis: str) -> dict[str, Any]:
     """Shared by all machines where there is Redis, e.g. so that login attempts are counted once."""
     if not redis:
         return {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    options = {"socket_connect_timeout": REDIS_CONNECT_SECONDS, "socket_timeout": 2 * REDIS_CONNECT_SECONDS}
+    options = {
+        "serializer": "core.json_cache.JsonSerializer",
+        "socket_connect_timeout": REDIS_CONNECT_SECONDS,
+        "socket_timeout": 2 * REDIS_CONNECT_SECONDS,
+    }
     backend = "django.core.cache.backends.redis.RedisCache"
-    return {"default": {"BACKEND": backend, "LOCATION": redis, "KEY_PREFIX": "tessera", "OPTIONS": options}}
+    return {"default": {"BACKEND": backend, "LOCATION": redis, "KEY_PREFIX": "tessera-json", "OPTIONS": options}}
 
 
 def storages(s3: dict[str, str]) -> dict[str, Any]:

@@ -216,7 +216,10 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("TESSERA_BEHIND_PROXY", False) else None
+# What the proxy says of a visitor is believed: the way that was taken, and the last address, which it wrote itself.
+BEHIND_PROXY = env_bool("TESSERA_BEHIND_PROXY", False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
+ALLAUTH_TRUSTED_PROXY_COUNT = int(BEHIND_PROXY)
 X_FRAME_OPTIONS = "DENY"
 # Nothing comes from outside. The admin has a policy of its own: core.middleware.admin_policy says why.
 # A presigned picture is redirected to its bucket.

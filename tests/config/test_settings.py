@@ -37,3 +37,13 @@ def test_a_page_that_comes_back_may_resume_all_that_it_has_open(most: str, tmp_p
         [sys.executable, "-c", code], env={**os.environ, **own}, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True", most, "30.0"]
+
+
+@pytest.mark.parametrize(("behind", "said"), [("false", "0 None"), ("true", "1 ('HTTP_X_FORWARDED_PROTO', 'https')")])
+def test_headers_of_a_proxy_are_believed_behind_one_alone(behind: str, said: str, tmp_path: Path) -> None:
+    code = "from config import settings; print(settings.ALLAUTH_TRUSTED_PROXY_COUNT, settings.SECURE_PROXY_SSL_HEADER)"
+    own = {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "TESSERA_DATA": str(tmp_path), "TESSERA_BEHIND_PROXY": behind}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **own}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == said
