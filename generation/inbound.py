@@ -17,7 +17,8 @@ RATE = 10.0
 # What is answered from the database.
 COSTS = {"snapshot": 10.0, "resume": 10.0}
 # A page that comes back may ask for all that it has open now, and for a little beside; stream.js asks no faster.
-BURST = settings.MAX_QUEUED * COSTS["resume"] + 40.0
+WITHOUT_LIMIT = 100  # how many that are when there may be any number
+BURST = (settings.MAX_QUEUED or WITHOUT_LIMIT) * COSTS["resume"] + 40.0
 _INT_LIMIT = 2**53
 
 

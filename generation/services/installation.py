@@ -60,7 +60,7 @@ def welcome_submit() -> list[GenerationRequest]:
     if owner is None or GenerationRequest.objects.exists():
         return []
     project = project_personal(user=owner)
-    starters = Checkpoint.objects.filter(is_starter=True, enabled=True)[: settings.MAX_QUEUED]
+    starters = Checkpoint.objects.filter(is_starter=True, enabled=True)[: settings.MAX_QUEUED or None]
     return [_welcome(owner, project, checkpoint) for checkpoint in starters]
 
 

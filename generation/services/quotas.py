@@ -155,14 +155,18 @@ def _check_queued(user: User, project: Project, lane: str, mine: Limits, theirs:
     overnight = " overnight" if lane == Lane.OVERNIGHT else ""
     if mine.queued and (count := waiting.filter(owner=user).count()) >= mine.queued:
         raise QueueFullError(
-            f"You already wait for {count} requests{overnight}, and {mine.queued} is the most.",
+            f"You already wait for {_counted(count)}{overnight}, and {mine.queued} is the most.",
             hint="Wait until one is done, or cancel one.",
         )
     if theirs.queued and (count := waiting.filter(project=project).count()) >= theirs.queued:
         raise QueueFullError(
-            f"In the project “{project}” {count} requests wait{overnight} already, and {theirs.queued} is the most.",
+            f"In the project “{project}” {_counted(count)} wait{overnight} already, and {theirs.queued} is the most.",
             hint="Wait until one is done, or draw in another project.",
         )
+
+
+def _counted(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"
 
 
 def _check_seconds(has: Today | None, seconds: float, whose: str, more: str) -> None:

@@ -62,8 +62,8 @@ CREEP_LIMIT_MB = env_int("TESSERA_CREEP_LIMIT_MB", 1000, least=0, most=10_000_00
 SIDE_BY_SIDE = env_int("TESSERA_SIDE_BY_SIDE", 8, least=1, most=64)
 LONGEST_SWAP_WAIT = env_int("TESSERA_LONGEST_SWAP_WAIT", 300, least=0, most=86400)  # seconds
 # Quotas; 0 is unlimited. The row of a person or a project in the admin may differ.
-MAX_QUEUED = env_int("TESSERA_MAX_QUEUED", 20, least=1, most=10000)
-MAX_OVERNIGHT = env_int("TESSERA_MAX_OVERNIGHT", 100, least=1, most=10000)
+MAX_QUEUED = env_int("TESSERA_MAX_QUEUED", 20, least=0, most=100_000)
+MAX_OVERNIGHT = env_int("TESSERA_MAX_OVERNIGHT", 1000, least=0, most=100_000)
 SECONDS_A_DAY = env_int("TESSERA_SECONDS_A_DAY", 0, least=0, most=10_000_000)
 OVERNIGHT_SECONDS_A_DAY = env_int("TESSERA_OVERNIGHT_SECONDS_A_DAY", 0, least=0, most=10_000_000)
 PROJECT_MAX_QUEUED = env_int("TESSERA_PROJECT_MAX_QUEUED", 0, least=0, most=100_000)

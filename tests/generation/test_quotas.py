@@ -90,6 +90,17 @@ def test_overnight_is_a_lane_of_its_own(alice: User, project: Project, tiny: Che
     assert refused(alice, project, tiny, lane="weekend").code == "lane_unknown"
 
 
+def test_no_number_is_no_limit(alice: User, project: Project, tiny: Checkpoint, settings: Any) -> None:
+    settings.MAX_QUEUED, settings.MAX_OVERNIGHT = 1, 1
+    for lane in ("now", "overnight"):
+        submit(alice, project, tiny, lane=lane)
+        assert "You already wait for 1 request" in str(refused(alice, project, tiny, lane=lane))
+        assert "requests" not in str(refused(alice, project, tiny, lane=lane))
+    settings.MAX_QUEUED, settings.MAX_OVERNIGHT = 0, 0
+    for lane in ("now", "overnight") * 3:
+        submit(alice, project, tiny, lane=lane)
+
+
 def test_a_row_of_ones_own_beats_the_settings(alice: User, bob: User, tiny: Checkpoint, settings: Any) -> None:
     settings.SECONDS_A_DAY = 10
     Quota.objects.create(user=alice, seconds_a_day=0)

@@ -73,6 +73,9 @@ def test_a_welcome_fits_into_the_queue(settings: Any) -> None:
     settings.MAX_QUEUED = 1
     assert len(welcome_submit()) == 1
     assert welcome_submit() == []
+    GenerationRequest.objects.all().delete()
+    settings.MAX_QUEUED = 0
+    assert len(welcome_submit()) == 2, "0 is unlimited"
 
 
 def test_a_welcome_is_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
