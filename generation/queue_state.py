@@ -6,7 +6,7 @@ A fixed number of queries, however many wait.
 import uuid
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import Max
 
@@ -19,7 +19,6 @@ from generation.policy.turns import Turns
 from generation.presence import Usable
 
 UNKNOWN_SECONDS = 10.0
-ALIVE = timedelta(seconds=60)  # since its last heartbeat: longer, and nobody waits for that device
 LEAST_LEFT = 1.0  # seconds that a drawing still takes when it took longer than foretold
 
 
@@ -111,8 +110,8 @@ class Loads:
 
 
 def devices_now(devices: Iterable[Device], now: datetime, usable: Usable) -> list[DeviceNow]:
-    """Those of these that can be expected to serve somebody: alive and not paused. At most one query."""
-    rows = [device for device in devices if not device.paused and _is_alive(device, now)]
+    """Those of these that can be expected to serve somebody. At most one query."""
+    rows = [device for device in devices if device.takes_work()]
     left = _left(now) if rows else {}
     return [
         DeviceNow(
@@ -130,10 +129,6 @@ def devices_now(devices: Iterable[Device], now: datetime, usable: Usable) -> lis
 def resident_of(device: Device) -> frozenset[str]:
     """Names of the checkpoints that it told to have loaded."""
     return frozenset(entry["name"] for entry in device.resident)
-
-
-def _is_alive(device: Device, now: datetime) -> bool:
-    return device.heartbeat_at is not None and now - device.heartbeat_at < ALIVE
 
 
 def _left(now: datetime) -> dict[uuid.UUID, float]:

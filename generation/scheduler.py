@@ -86,14 +86,16 @@ def places() -> dict[uuid.UUID, int]:
 
 
 def outlook() -> dict[uuid.UUID, Served]:
-    """When every queued request is served, if nobody else comes."""
+    """When every queued request is served, if nobody else comes. Left out is what no device is there for."""
     now, queue = timezone.now(), queue_read()
     if not queue.line:
         return {}
     rows = list(Device.objects.all())
-    devices = devices_now(rows, now, usable_on(rows)) or [
-        DeviceNow(None, frozenset().union(*map(resident_of, rows)), credit=rules().credit_first)
-    ]
+    devices = devices_now(rows, now, usable_on(rows))
+    if not devices and any(row.is_alive() for row in rows):
+        return {}  # paused, or broken: nobody knows for how long
+    if not devices:  # they start, or are about to
+        devices = [DeviceNow(None, frozenset().union(*map(resident_of, rows)), credit=rules().credit_first)]
     found = Outlook(queue.line, queue.turns, devices, Loads(), rules()).play()
     return {pk: served for pk, served in found.items() if isinstance(pk, uuid.UUID)}
 

@@ -7,13 +7,13 @@ the newest promises say how much the second must be stretched to hold.
 import math
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db.models import QuerySet
 
 from generation import scheduler
-from generation.models import GenerationRequest
+from generation.models import Device, GenerationRequest
 from generation.paces import Known, paces_read, shape_of
 from generation.policy.forecast import Shape, Spread, quantile
 from generation.policy.outlook import Served
@@ -29,24 +29,26 @@ MINUTE, ROUND = 60, 5
 class Wait:
     """Of one request: its place, and seconds from now until it is done. `loads` of them go for loading.
 
-    Place 0: there is no device for it at the moment.
+    Place 0: there is no device for it at the moment; `why` says so.
     """
 
     place: int
     p50: float
     p90: float
     loads: float
+    why: str = ""
 
     @property
     def words(self) -> str:
         """As pages say it."""
         if not self.place:
-            return "waits for a device that has this checkpoint and takes work"
+            return self.why
         words = f"done in about {told(self.p50)}, at most {told(self.p90)}"
         return f"{words}, {told(self.loads)} of it for loading" if self.loads >= 1 else words
 
 
-NOWHERE = Wait(0, math.inf, math.inf, 0.0)
+NOWHERE = Wait(0, math.inf, math.inf, 0.0, "waits for a device that has this checkpoint and takes work")
+BROKEN = replace(NOWHERE, why="waits until the device works again: it does not at the moment, operators read why")
 
 
 def waits_read(only: QuerySet[GenerationRequest] | None = None) -> dict[uuid.UUID, Wait]:
@@ -59,12 +61,18 @@ def waits_read(only: QuerySet[GenerationRequest] | None = None) -> dict[uuid.UUI
     )
     served = scheduler.outlook() if found else {}
     if not served:
-        return dict.fromkeys((row.pk for row in found), NOWHERE)
+        return dict.fromkeys((row.pk for row in found), _nobody())
     known = paces_read({row.checkpoint_id: row.checkpoint for row in found}.values())
     factor, spreads = stretch(), dict[tuple[uuid.UUID, Shape], Spread]()
     return {
         row.pk: _wait(row, served[row.pk], known, factor, spreads) if row.pk in served else NOWHERE for row in found
     }
+
+
+def _nobody() -> Wait:
+    """What is told when no device takes work at all."""
+    alive = list(Device.objects.alive())
+    return BROKEN if alive and all(one.last_error for one in alive) else NOWHERE
 
 
 def _wait(

@@ -26,7 +26,7 @@ from generation.services.devices import (
 from generation.services.limits import limit_of
 from generation.software import key_mark, software_version
 
-TAKING = {"takes": "success", "paused": "warning", "draining": "warning", "empty": "info"}
+TAKING = {"takes": "success", "broken": "danger", "paused": "warning", "draining": "warning", "empty": "info"}
 SETTINGS = {"watts": "WATTS", "price_per_hour": "PRICE_PER_DEVICE_HOUR"}
 
 
@@ -205,6 +205,8 @@ def _taking(device: Device) -> tuple[str, str]:
         return ("draining", f"draining: {drawn} left") if drawn else ("empty", "drained: empty")
     if device.paused:
         return "paused", f"paused: {drawn} left" if drawn else "paused"
+    if device.last_error:
+        return "broken", "no: its engine room does not open"
     return "takes", "yes"
 
 

@@ -48,9 +48,10 @@ class FilesUnavailableError(EngineError):
 
 
 class DeviceError(EngineError):
-    """The device asked for does not work here."""
+    """The device asked for does not work here, or does not any more."""
 
     code = "device_unusable"
+    retryable = True
 
 
 class DeviceMemoryError(EngineError):

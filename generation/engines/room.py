@@ -23,7 +23,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from generation.engines.encoding import encode
-from generation.engines.errors import CanceledError, DeviceMemoryError, EngineError, forget_trace
+from generation.engines.errors import CanceledError, DeviceError, DeviceMemoryError, EngineError, forget_trace
 from generation.engines.fragments import LOADED, RETRIES, Ended, Fragment, Note, Step, Words
 from generation.engines.limits import NO_LIMITS, Limits
 from generation.engines.memory import MemoryManager
@@ -248,6 +248,8 @@ class Room:
 
     def _fail(self, wish: Wish, error: EngineError) -> None:
         sound = self._recover(canceled=isinstance(error, CanceledError))
+        if not sound and isinstance(error, EngineCrashedError):  # the device may be to blame, so another may draw it
+            error = DeviceError(f"{error.message} The device does not work any more.", hint=error.hint)
         if sound or self._open == [wish]:  # else none of several is told that it was their fault
             spent = {"device_seconds": round(wish.device_seconds, 3)}
             self._answer(wish, header_of(error) | spent, Message.FAILED)

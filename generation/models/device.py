@@ -42,7 +42,7 @@ class Device(UuidModel):
     memory_used = models.BigIntegerField(default=0)
     memory_total = models.BigIntegerField(default=0)
     drawing = models.UUIDField(null=True, blank=True, help_text="the request it draws")
-    last_error = models.CharField(max_length=500, blank=True)
+    last_error = models.CharField(max_length=500, blank=True)  # why its engine room does not open; empty when it does
     ledger = models.JSONField(default=dict, blank=True, help_text="as engines.ledger.Ledger, when a room last told it")
 
     recycles = models.PositiveIntegerField(default=0, help_text="how often its engine room was replaced on purpose")
@@ -86,6 +86,10 @@ class Device(UuidModel):
         """Whether its worker's heartbeat is fresh."""
         fresh = timezone.now() - timedelta(seconds=settings.HEARTBEAT_SECONDS * 5)
         return self.heartbeat_at is not None and self.heartbeat_at >= fresh
+
+    def takes_work(self) -> bool:
+        """Whether it can be expected to serve somebody: alive, not paused, and its engine room opens."""
+        return self.is_alive() and not self.paused and not self.last_error
 
     def holds(self, checkpoint: str, sha256: str) -> bool:
         """Whether the files of this checkpoint are there, and are the very same as far as that is known."""

@@ -6,8 +6,9 @@ import os
 
 from generation import scheduler
 from generation.engines.client import RoomClient
-from generation.engines.errors import CanceledError, EngineError
+from generation.engines.errors import CanceledError
 from generation.runner.company import Company
+from generation.runner.opening import Opening
 from generation.runner.patience import patiently
 from generation.runner.presence import Presence, quietly
 from generation.runner.pulse import Heartbeat, Pulse
@@ -32,6 +33,7 @@ class Worker:
         self.device = device_ensure()
         self.pulse = PULSE
         self.room = RoomClient(settings_of(self.device))
+        self.opening = Opening(self.device, self.room)
         self.upkeep = Upkeep(self.device, self.room)
         self.presence = Presence(self.device)
         self._fresh = True
@@ -51,11 +53,13 @@ class Worker:
         return [name for name, _ in status.resident] if status else []
 
     def serve_one(self) -> bool:
-        """Draw the next request and those that join it; false when nobody waits (or the device is paused)."""
+        """Draw the next request and those that join it; false when nobody waits, or the device can draw nothing."""
         self.upkeep.between()
         quietly(self.presence.refresh)
         self._reap()
         patiently(requests_refuse, touch=self.pulse.touch)
+        if not self.opening.opens(self._tick):
+            return False
         request = patiently(lambda: scheduler.claim_next(self.device, self.resident), touch=self.pulse.touch)
         if request is None:
             return False
@@ -67,21 +71,18 @@ class Worker:
     def _look_around(self) -> None:
         """Beside the heartbeat, in its thread: what is here, and whether a bell was lost."""
         self.presence.refresh()
-        if self.pulse.drawing is None and work_waits(self.device):
+        if self.pulse.drawing is None and self.opening.is_due and work_waits(self.device):
             ring(device=self.device)
 
     def warm_up(self) -> None:
-        """Open the room before somebody waits for it. One that cannot open is told to operators and tried again."""
+        """While nobody waits: open the room before somebody does, and load what is kept warm."""
+        if not self.opening.opens(self._tick):
+            return
         try:
-            self.room.start(tick=self._tick)
             self.upkeep.keep_warm(self._tick)
-            problem = ""
         except CanceledError:
             return
-        except EngineError as error:
-            logger.error("The engine room does not open: %s %s", error.message, error.hint)
-            problem = f"{error.message} {error.hint}".strip()
-        device_beat(device=self.device, worker_pid=os.getpid(), status=self.room.status(), error=problem)
+        device_beat(device=self.device, worker_pid=os.getpid(), status=self.room.status())
 
     def _tick(self) -> None:
         self.pulse.touch()

@@ -63,6 +63,6 @@ def _queues(checkpoint: Checkpoint | None, device: Device | None) -> list[str]:
         return [queue_of(device.name)]
     alive = list(Device.objects.alive())
     if checkpoint is not None:
-        alive = [one for one in alive if not one.paused and one.holds(checkpoint.name, checkpoint.sha256)]
+        alive = [one for one in alive if one.takes_work() and one.holds(checkpoint.name, checkpoint.sha256)]
     # Nobody to be seen: the one of this installation may be about to start.
     return [queue_of(one.name) for one in alive] or [queue_of(settings.DEVICE_NAME)]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -12,6 +13,7 @@ from accounts.models import User
 from accounts.services import audit_record
 from generation.engines.protocol import RoomStatus
 from generation.models import Checkpoint, Device, DeviceCommand
+from generation.services.announcements import places_announce
 from generation.services.bell import ring
 from generation.software import host_name, key_mark, software_version
 
@@ -25,10 +27,8 @@ def device_ensure(*, name: str = "") -> Device:
     return Device.objects.get_or_create(name=name or settings.DEVICE_NAME)[0]
 
 
-def device_beat(
-    *, device: Device, worker_pid: int, status: RoomStatus | None, drawing: object = None, error: str | None = None
-) -> None:
-    """The worker lives, and this is what its room last told. An `error` of None keeps the last one."""
+def device_beat(*, device: Device, worker_pid: int, status: RoomStatus | None, drawing: object = None) -> None:
+    """The worker lives, and this is what its room last told."""
     values: dict[str, object] = {
         "heartbeat_at": timezone.now(),
         "worker_pid": worker_pid,
@@ -39,9 +39,14 @@ def device_beat(
     }
     if status is not None:
         values |= {"kind": status.device[:10], "memory_total": status.memory_total, "ledger": status.ledger}
-    if error is not None:
-        values["last_error"] = error[:500]
     Device.objects.filter(pk=device.pk).update(**values)
+
+
+@transaction.atomic
+def device_opens(*, device: Device, problem: str) -> None:
+    """Why its engine room does not open, or nothing when it does. Who waits reads when that changes."""
+    if Device.objects.filter(pk=device.pk).exclude(last_error=problem[:500]).update(last_error=problem[:500]):
+        places_announce()
 
 
 def device_introduce(*, device: Device) -> None:

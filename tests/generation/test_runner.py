@@ -5,7 +5,6 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +17,9 @@ from generation.engines.errors import CanceledError
 from generation.engines.provenance import recipe_of
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.runner import drawing, patience, publisher, pulse, settling
+from generation.runner.opening import Opening
 from generation.runner.pulse import Heartbeat, Pulse
 from generation.runner.sitting import Sitting
-from generation.runner.worker import Worker
 from generation.services import transitions
 from generation.services.admission import device_gives
 from generation.services.checkpoints import checkpoint_register
@@ -310,8 +309,8 @@ def test_a_stop_while_the_room_opens_is_no_error(db: None, caplog: pytest.LogCap
         raise CanceledError("The worker stops.")
 
     with RoomClient(RoomSettings(device="cpu")) as opening:
-        stand_in: Any = SimpleNamespace(room=opening, device=device_ensure(), _tick=stopping)
-        Worker.warm_up(stand_in)
+        assert not Opening(device_ensure(), opening).opens(stopping)
+    assert device_ensure().last_error == ""
     assert [line for line in caplog.records if line.levelname == "ERROR"] == []
 
 

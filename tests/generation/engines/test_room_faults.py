@@ -204,7 +204,7 @@ def test_a_room_whose_device_is_in_doubt_gives_itself_up(
         assert child is not None
         with pytest.raises(EngineError, match="failed unexpectedly") as caught:
             draw(room, foreign_word, wish())
-        assert caught.value.code == "engine_crashed"
+        assert (caught.value.code, caught.value.retryable) == ("device_unusable", True)
         assert is_gone(pid)
         assert child._process.wait(5) == POISONED
         assert len(draw(room, mosaic, wish()).finals) == 1
