@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 4.0
 FIRST_PAUSE = 0.4
-LONGEST_PAUSE = 8.0  # people wait, and whatever it was may be over
+LONGEST_PAUSE = 4.0  # people wait, and whatever it was may be over
 STABLE_SECONDS = 10.0  # what cannot start at all dies sooner
 
 
