@@ -2,15 +2,12 @@
 
 At the 1B shape the library only draws codes, all 576 of them, in a process of its own as anybody would start it; our
 side runs as in an engine room (with its allocator's settings), decodes as well and hands out its fragments and the
-final. The weights are random there. Takes about ten minutes and 9 GB.
+final. The two take turns, a row of codes each. The weights are random there. Takes about ten minutes and 15 GB.
 """
 
 import gc
-import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from generation.engines.int8 import works_in_int8
 from generation.engines.janus_core import JanusCore
 from generation.engines.janus_loop import draw_codes, draw_together, take
 from tests.bench.janus_shapes import GUIDANCE, TimedDecoder, draw_all, janus_1b, seat_for, words
+from tests.bench.rival import Rival, begin_when_told, tell
 from tests.bench.rows import Row
 
 STARTER = Path(__file__).resolve().parents[2] / "generation" / "starter" / "multimodal"
@@ -46,18 +44,17 @@ def library(network: JanusForConditionalGeneration, prompt: list[int], guidance:
     return codes[0].tolist(), time.perf_counter() - began
 
 
-def library_apart() -> tuple[list[int], float]:
-    """The same at the 1B shape, from a process without any setting of ours."""
+def library_apart() -> Rival:
+    """The same at the 1B shape, in a process without any setting of ours."""
     code = "from tests.bench import bench_autoregressive as bench; bench.tell_library()"
-    plain = {name: value for name, value in os.environ.items() if name not in ALLOCATOR}
-    told = subprocess.run([sys.executable, "-c", code], env=plain, stdout=subprocess.PIPE, text=True, check=True)
-    codes, seconds = json.loads(told.stdout.splitlines()[-1])
-    return codes, seconds
+    return Rival(code, {name: value for name, value in os.environ.items() if name not in ALLOCATOR})
 
 
 def tell_library() -> None:
     """For `library_apart`."""
-    sys.stdout.write(json.dumps(library(janus_1b(), words(1), GUIDANCE)) + "\n")
+    network = janus_1b()
+    begin_when_told()
+    tell(library(network, words(1), GUIDANCE)[0])
 
 
 def starter() -> list[Row]:
@@ -81,13 +78,14 @@ def starter() -> list[Row]:
 
 
 def large() -> list[Row]:
-    """One whole picture each."""
+    """One whole picture each, row by row in turn."""
     prompt = words(1)
-    expected, seconds = library_apart()
     network = janus_1b()
     core, decoder = JanusCore(network), TimedDecoder(network)
     seat = seat_for(prompt, TOKENS, CODES)
-    ours = draw_all(core, [seat], [decoder])
+    with library_apart() as rival:
+        ours = draw_all(core, [seat], [decoder], rival)
+        expected, seconds = rival.finish()
     same = seat.codes == expected
     remark = (
         f"library {seconds / TOKENS:.3f} s a code without decoding, ours {ours / TOKENS:.3f} s with it, {told(same)}"

@@ -1,6 +1,9 @@
 """Networks of real sizes with random weights, to measure how fast they draw. What they draw is noise."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,9 +15,11 @@ from generation.engines.fragments import Ended, Pixels
 from generation.engines.janus_batch import Batch, Picture
 from generation.engines.janus_core import JanusCore
 from generation.engines.janus_loop import Sampling, Seat
+from tests.bench.rival import Rival
 
 BEGIN, END, PAD, BEGIN_IMAGE = 1, 2, 0, 4
 GUIDANCE = 5.0  # Janus' own
+ROW = 24  # codes
 LOUD = 0.3  # of the last weights, so that the best code is the best by far more than the last bits
 
 
@@ -85,6 +90,23 @@ def seat_for(prompt: list[int], tokens: int, codes: int, guidance: float = GUIDA
     return Seat(rows, Sampling(0, guidance), torch.Generator(), tokens, lambda _: slice(0, codes))
 
 
+@dataclass
+class Stopwatch:
+    """Seconds, but for those in which it was held."""
+
+    held: float = 0.0
+
+    def __call__(self) -> float:
+        """Of any beginning."""
+        return time.perf_counter() - self.held
+
+    def hold(self, work: Callable[[], None]) -> None:
+        """While it is done."""
+        began = time.perf_counter()
+        work()
+        self.held += time.perf_counter() - began
+
+
 class TimedDecoder(JanusDecoder):
     """Knows how long its fragments and its final took."""
 
@@ -92,17 +114,18 @@ class TimedDecoder(JanusDecoder):
         parts = DecoderParts.of(network.model.vqmodel)
         super().__init__(parts, draft=parts.draft())
         self.fragments: list[Patch] = []
-        self.spent, self.first, self.began = 0.0, 0.0, time.perf_counter()
+        self.clock = Stopwatch()
+        self.spent, self.first, self.began = 0.0, 0.0, self.clock()
         self.whole: Pixels | None = None
 
     def feed(self, code: int) -> Patch | None:
         """Timed."""
-        began = time.perf_counter()
+        began = self.clock()
         patch = super().feed(code)
         if patch is not None:
             self.fragments.append(patch)
-            self.first = self.first or time.perf_counter() - self.began
-            self.spent += time.perf_counter() - began
+            self.first = self.first or self.clock() - self.began
+            self.spent += self.clock() - began
         return patch
 
     def final(self) -> Pixels:
@@ -117,15 +140,22 @@ class TimedDecoder(JanusDecoder):
         return float(np.abs(drawn - self.whole).mean())
 
 
-def draw_all(core: JanusCore, seats: list[Seat], decoders: list[TimedDecoder]) -> float:
-    """Seconds until every picture is drawn, fragments and finals included, as the engine does it."""
-    began = time.perf_counter()
-    batch = Batch(core)
+def draw_all(core: JanusCore, seats: list[Seat], decoders: list[TimedDecoder], rival: Rival | None = None) -> float:
+    """Seconds until every picture is drawn, fragments and finals included, as the engine does it.
+
+    `rival`: works after each row of codes for as long as the row took.
+    """
+    clock = Stopwatch()
+    began = clock()
+    batch, row = Batch(core), began
     for number, (seat, decoder) in enumerate(zip(seats, decoders, strict=True)):
-        decoder.began = began
+        decoder.clock, decoder.began = clock, began
         batch.pictures.append(Picture(number, 0, number, seat, decoder, CancelToken()))
     while batch.pictures:
         for _, item in batch.step():
             if isinstance(item, Ended) and item.error is not None:
                 raise item.error
-    return time.perf_counter() - began
+        if rival is not None and not len(seats[0].codes) % ROW:
+            clock.hold(partial(rival.turn, clock() - row))
+            row = clock()
+    return clock() - began
