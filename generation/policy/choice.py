@@ -158,7 +158,7 @@ class Chooser:
             return False
         for other in self.others:
             wait = other.free_in + self._booked.get(other.name, 0.0)
-            if one.checkpoint in other.resident and wait < self.load(one.checkpoint):
+            if other.has(one.checkpoint) and one.checkpoint in other.resident and wait < self.load(one.checkpoint):
                 self._booked[other.name] = self._booked.get(other.name, 0.0) + one.seconds
                 self._skipped.add(one.id)
                 return True

@@ -105,6 +105,13 @@ def test_only_checkpoints_that_are_there_are_served() -> None:
     assert server.run() == [here]
 
 
+def test_nobody_waits_for_a_device_that_has_other_weights_of_that_name_loaded() -> None:
+    one, old = waiting("ann", "b"), DeviceNow("two", frozenset("b"), present=frozenset("a"))
+    choice = Chooser(Line.of([one]), Turns(), DeviceNow("one", frozenset("a")), lambda _: 10.0, RULES, [old]).choose()
+    assert choice is not None
+    assert choice.waiting == one
+
+
 @pytest.mark.parametrize(("free_in", "waits"), [(5.0, True), (15.0, False)])
 def test_a_request_waits_for_a_device_that_has_it_loaded_if_that_is_sooner(free_in: float, waits: bool) -> None:
     one = waiting("ann", "b")
