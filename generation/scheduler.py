@@ -132,12 +132,12 @@ def _claim(choice: Choice, turns: Turns, device: Device, now: datetime) -> Gener
 
 def _charge(request: GenerationRequest, seconds: float, level: float) -> None:
     """In the transaction of the claim. Added in the database: another device may charge the same person now."""
-    account = Greatest(F("account"), Value(level)) + seconds
+    account, highest = Greatest(F("account"), Value(level)) + seconds, Greatest(F("level"), Value(level))
     turn = Turn.objects.filter(owner=request.owner)
-    if not turn.update(account=account, level=level):
+    if not turn.update(account=account, level=highest):
         # Ignored when another device was quicker.
         Turn.objects.bulk_create([Turn(owner=request.owner, account=level, level=level)], ignore_conflicts=True)
-        turn.update(account=account, level=level)
+        turn.update(account=account, level=highest)
 
 
 def _mine(device: Device, resident: frozenset[str], present: frozenset[str] | None) -> DeviceNow:

@@ -127,6 +127,23 @@ def test_turns_outlive_the_process(
     assert {turn.owner.name: turn.account for turn in Turn.objects.all()} == {"Alice": 10, "Charlie": 10}
 
 
+def test_the_level_never_falls_when_another_device_was_quicker(
+    alice: User, project: Project, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(alice, project, make_checkpoint())
+    look = scheduler.queue_read
+
+    def somebody_is_faster() -> Queue:
+        seen = look()
+        Turn.objects.create(owner=alice, account=510, level=500)
+        return seen
+
+    monkeypatch.setattr(scheduler, "queue_read", somebody_is_faster)
+    assert scheduler.claim_next(device, []) is not None
+    turn = Turn.objects.get()
+    assert (turn.account, turn.level) == (520.5, 500), "ten of drawing and half of loading"
+
+
 def test_people_are_told_their_places(
     alice: User, charlie: User, project: Project, theirs: Project, device: Device
 ) -> None:
