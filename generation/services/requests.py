@@ -92,6 +92,8 @@ def _check_lane(lane: str) -> None:
 def request_cancel(*, request: GenerationRequest, reason: str = "") -> GenerationRequest:
     """Stop it, whatever it does; harmless when it is final. A drawn one stops within a step, see the runner."""
     row, now = GenerationRequest.objects.filter(pk=request.pk), timezone.now()
+    # Or it may be claimed, or put back, between the two updates, and neither would meet it. SQLite has one writer.
+    row.select_for_update().values_list("pk").first()
     version = F("version") + 1
     queued = row.filter(state=State.QUEUED)
     end = {"version": version, "cancel_requested_at": now, "error_message": reason[:500]}

@@ -1,4 +1,4 @@
-"""Quotas on PostgreSQL, where several really write at once: the rows of the quotas are locked, so nobody gets more."""
+"""PostgreSQL, where several really write at once: nobody gets more than the quota, and no cancel is lost."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from tests.servers import postgres
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
-ASK = "from tests.generation.test_quotas_postgres import ask; print(*ask())"
+ASK = "from tests.generation.test_at_once_postgres import *; print(*ask()); print(cancel())"
 
 
 def ask() -> tuple[int, int, int, int]:
@@ -66,8 +66,44 @@ def ask() -> tuple[int, int, int, int]:
     return mine, ours, UsageEntry.objects.held_ms(), Quota.objects.count()
 
 
-def test_who_asks_many_times_at_once_gets_no_more(tmp_path: Path) -> None:
+def cancel() -> str:
+    """In the same process: what becomes of a request that is put back while its owner cancels it."""
+    from django.db import connection, connections
+
+    from accounts.models import User
+    from generation.models import Project
+    from generation.services.requests import request_cancel
+    from generation.services.transitions import request_requeue
+    from tests.generation.queue import lease, make_checkpoint, submit
+
+    owner = User.objects.create_user("canceler@example.org")
+    project = Project.objects.create(name="own", owner=owner)
+    request = submit(owner, project, make_checkpoint("another"))
+    lease(request)
+
+    def put_back() -> None:
+        request_requeue(request=request)
+        connections.close_all()
+
+    other = threading.Thread(target=put_back)
+
+    def between(execute: Any, sql: str, *told: Any) -> Any:
+        """After the first update of the cancel, give the other a good chance to come in before the second."""
+        done = execute(sql, *told)
+        if sql.startswith('UPDATE "generation_generationrequest"') and other.ident is None:
+            other.start()
+            other.join(1)
+        return done
+
+    with connection.execute_wrapper(between):
+        request_cancel(request=request)
+    other.join()
+    request.refresh_from_db()
+    return request.state
+
+
+def test_who_asks_many_times_at_once_gets_no_more_and_who_cancels_is_heard(tmp_path: Path) -> None:
     with postgres() as (_, address):
         manage(tmp_path / "one", address, "migrate", "-v0")
         told = manage(tmp_path / "one", address, "shell", "-v", "0", "-c", ASK)
-    assert "5 5 100000 4" in told.splitlines(), told
+    assert told.splitlines()[-2:] == ["5 5 100000 4", "canceled"], told
