@@ -30,7 +30,8 @@ from generation.views import PersonRequest
 
 logger = logging.getLogger(__name__)
 CHUNK = 256 * 1024
-# A browser keeps it but asks each time: somebody else may sit there now, or may no longer be let in.
+# For bytes that come from here. A browser keeps them but asks each time: somebody else may sit there now, or may no
+# longer be let in.
 CACHE_CONTROL = "private, no-cache"
 RECIPE_WANTED = {"0": False, "1": True}  # anything else leaves it to the settings
 ACCEL = "/_pictures/"  # the internal location of platform/deploy/nginx.conf
@@ -137,7 +138,11 @@ def _answer(request: PersonRequest, outgoing: Callable[[], Outgoing], form: Form
 
 
 def _elsewhere(going: Outgoing, form: Form) -> HttpResponseBase:
-    """To the bucket. A browser asks here again before the address ends, so that it may use it, and what it fetched."""
+    """To the bucket, to an address that whoever has it can use for DOWNLOAD_SECONDS.
+
+    So nobody sees more when a browser, in the same session, asks here again only after half of that time; and what it
+    fetched from there is not fetched again for every page. (Chromium keeps no redirect that it must ask for each time.)
+    """
     response = HttpResponseRedirect(
         storage.address(going.name, content_type=form.content_type, disposition=form.disposition)
     )

@@ -114,10 +114,24 @@ def origin_of(s3: dict[str, str]) -> list[str]:
     """Where browsers fetch presigned pictures, for the content security policy."""
     address = s3["public_endpoint"] or s3["endpoint"]
     if not address:
-        return ["https://*.amazonaws.com"]
+        return [f"https://{host}" for host in _amazon_hosts(s3)]
     parts = urlsplit(address)
     hosts = [parts.netloc] if s3["addressing"] == "path" else [parts.netloc, f"{s3['bucket']}.{parts.netloc}"]
     return [f"{parts.scheme}://{host}" for host in hosts]
+
+
+def _amazon_hosts(s3: dict[str, str]) -> list[str]:
+    """Of the bucket alone where its name can be part of a host: in its region, and the name that leads there."""
+    region = s3["region"] or env_str("AWS_DEFAULT_REGION")
+    if not region:
+        raise ImproperlyConfigured("TESSERA_DOWNLOADS is 'presigned': set TESSERA_S3_REGION to the bucket's region.")
+    if region.startswith("cn-"):
+        ends = [f"s3.{region}.amazonaws.com.cn"]
+    else:
+        ends = [f"s3.{region}.amazonaws.com", "s3.amazonaws.com"]
+    if s3["addressing"] == "path" or "." in s3["bucket"]:  # no certificate covers a name with dots
+        return ends if region == "us-east-1" else ends[:1]
+    return [f"{s3['bucket']}.{end}" for end in ends]
 
 
 def redis_url(value: str) -> str:

@@ -1,8 +1,11 @@
 """Servers by settings: what is taken, what is refused in words, and that no message repeats a password."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import boto3
 import pytest
+from botocore.config import Config
 from django.core.exceptions import ImproperlyConfigured
 
 from config import backends
@@ -58,6 +61,34 @@ def test_s3(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESSERA_S3_ENDPOINT", "s3.example.org")
     with pytest.raises(ImproperlyConfigured, match="TESSERA_S3_ENDPOINT"):
         backends.s3_bucket()
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1"])
+@pytest.mark.parametrize("bucket", ["pictures", "pictures.example.org"])
+@pytest.mark.parametrize("addressing", ["auto", "path", "virtual"])
+def test_pages_may_fetch_from_where_amazons_addresses_lead(region: str, bucket: str, addressing: str) -> None:
+    s3 = {"bucket": bucket, "endpoint": "", "public_endpoint": "", "region": region, "addressing": addressing}
+    client = boto3.client(
+        "s3",
+        region_name=region,
+        aws_access_key_id="somebody",
+        aws_secret_access_key="something",  # noqa: S106
+        config=Config(signature_version="s3v4", s3={"addressing_style": addressing}),
+    )
+    address = urlsplit(client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "images/a.png"}))
+    assert f"{address.scheme}://{address.netloc}" in (found := backends.origin_of(s3))
+    assert all("*" not in origin and region in origin for origin in found[:1])
+    named = addressing != "path" and "." not in bucket
+    assert all(urlsplit(origin).netloc.startswith(f"{bucket}.") for origin in found) == named
+
+
+def test_amazons_region_must_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    s3 = {"bucket": "pictures", "endpoint": "", "public_endpoint": "", "region": "", "addressing": "auto"}
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    with pytest.raises(ImproperlyConfigured, match="TESSERA_S3_REGION"):
+        backends.origin_of(s3)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert backends.origin_of(s3) == [f"https://pictures.s3{end}.amazonaws.com" for end in (".eu-west-1", "")]
 
 
 @pytest.mark.parametrize(("chosen", "s3"), [("accel", {"bucket": "x"}), ("presigned", {}), ("mail", {})])

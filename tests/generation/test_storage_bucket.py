@@ -126,7 +126,8 @@ def test_a_picture_that_leaves_as_it_is_kept_is_fetched_from_the_bucket(
     image, client = pictures.image(project=project), login(alice)
     answer = client.get(reverse("image_download", args=[image.pk]) + "?recipe=1")
     assert answer.status_code == 302
-    assert answer.headers["Cache-Control"].startswith("private")
+    assert answer.headers["Cache-Control"] == "private, max-age=150", "ends before the address does"
+    assert "Cookie" in answer.headers["Vary"], "another session asks anew"
     with direct.open(answer.url) as fetched:
         assert fetched.read() == storage.read(image.file)
         assert fetched.headers["Content-Type"] == "image/png"
