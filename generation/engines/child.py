@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -45,11 +46,12 @@ QUEUED_FRAMES = 64  # a consumer that is slow slows the room down instead of fil
 class Child:
     """A running room. The listener thread takes every frame off the socket and buries the process at its end."""
 
-    def __init__(self, *, device: str, threads: int, log_level: str, limits: Limits = NO_LIMITS) -> None:
+    def __init__(self, *, device: str, threads: int, log_level: str, limits: Limits = NO_LIMITS, nice: int = 0) -> None:
         """Raises RoomError when the system starts no process."""
         ours, theirs = socket.socketpair()
         try:
-            self._process = _spawn(theirs.fileno(), device=device, threads=threads, log_level=log_level, limits=limits)
+            command = ["--device", device, "--threads", str(threads), "--log-level", log_level, "--nice", str(nice)]
+            self._process = _spawn(theirs.fileno(), [*command, "--limits", json.dumps(asdict(limits))], threads)
         except OSError as error:
             ours.close()
             raise RoomError(f"The engine room could not be started: {error.strerror}.") from error
@@ -176,10 +178,8 @@ class Child:
             self._frames.put_nowait(None)
 
 
-def _spawn(descriptor: int, *, device: str, threads: int, log_level: str, limits: Limits) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "generation.engines.room", "--fd", str(descriptor)]
-    command += ["--device", device, "--threads", str(threads), "--log-level", log_level]
-    command += ["--limits", json.dumps(asdict(limits))]
+def _spawn(descriptor: int, arguments: Sequence[str], threads: int) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "generation.engines.room", "--fd", str(descriptor), *arguments]
     # Linux ties a child to the thread that started it, so only a main thread may ask to be outlived by no child
     if threading.current_thread() is threading.main_thread():
         command += ["--die-with", str(os.getpid())]

@@ -50,11 +50,14 @@ class RoomBusyError(EngineError):
 class RoomSettings:
     """How a room is run. A wish is stalled after `stall_seconds` without progress, `load_seconds` while it loads.
 
+    On a CPU it gives way to other processes by `nice` (as the system counts, 0 to 19).
+
     After `recycle_after` wishes it is due for a new process, or when it has grown by `creep_limit` bytes; 0 is never.
     """
 
     device: str = "auto"
     threads: int = 0
+    nice: int = 0
     stall_seconds: float = 120.0
     load_seconds: float = 600.0
     cancel_seconds: float = 5.0
@@ -216,7 +219,11 @@ class RoomClient:
         if child is None or not child.alive:
             settings = self.settings
             child = Child(
-                device=settings.device, threads=settings.threads, log_level=settings.log_level, limits=settings.limits
+                device=settings.device,
+                threads=settings.threads,
+                log_level=settings.log_level,
+                limits=settings.limits,
+                nice=settings.nice,
             )
             self._child = child
         try:

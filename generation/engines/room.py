@@ -335,7 +335,7 @@ def _die_with(parent: int) -> None:
         _leave(0)
 
 
-def _choose_device(wish: str, threads: int) -> "Device":
+def _choose_device(wish: str, threads: int, nice: int) -> "Device":
     import torch  # here, so that the room listens before the seconds this takes
 
     from generation.engines.device import Device
@@ -344,7 +344,10 @@ def _choose_device(wish: str, threads: int) -> "Device":
     heed_address_limit()
     if threads:
         torch.set_num_threads(threads)
-    return Device.choose(wish)
+    device = Device.choose(wish)
+    if device.kind == "cpu" and nice:
+        os.nice(nice)  # this thread, and those that it starts to draw with; who listens stays prompt
+    return device
 
 
 def _arguments() -> argparse.Namespace:
@@ -352,6 +355,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fd", type=int, required=True, help="descriptor of the socket to the client")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0, help="0 takes all")
+    parser.add_argument("--nice", type=int, default=0, help="by how much to give way to others, on a CPU")
     parser.add_argument("--die-with", type=int, default=0, help="process to end with")
     parser.add_argument("--log-level", default="INFO")
     parser.add_argument("--limits", default="{}", help="of memory, as JSON")
@@ -373,7 +377,7 @@ def main() -> None:
     room = Room(Channel(socket.socket(fileno=arguments.fd)), Limits(**json.loads(arguments.limits)))
     Thread(target=room.listen, name="listener", daemon=True).start()
     try:
-        device = _choose_device(arguments.device, arguments.threads)
+        device = _choose_device(arguments.device, arguments.threads, arguments.nice)
     except EngineError as error:
         room.refuse(error)
     else:

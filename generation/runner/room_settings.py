@@ -15,6 +15,7 @@ def settings_of(device: Device | None = None, **changes: Any) -> RoomSettings:
     found = RoomSettings(
         device=settings.DEVICE,
         threads=settings.THREADS,
+        nice=settings.ROOM_NICE,
         stall_seconds=settings.STALL_SECONDS,
         load_seconds=settings.LOAD_SECONDS,
         log_level=settings.LOG_LEVEL,

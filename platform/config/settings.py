@@ -48,6 +48,8 @@ DEVICE = env_choice("TESSERA_DEVICE", "auto", ["auto", "cpu", "cuda", "mps"])
 CHECKPOINTS = env_paths("TESSERA_CHECKPOINTS")
 GONE_MINUTES = env_int("TESSERA_GONE_MINUTES", 60, least=1, most=100_000)
 THREADS = env_int("TESSERA_THREADS", 0, least=0, most=512)
+# Where the engine room draws on the CPU, pages and streams come first.
+ROOM_NICE = env_int("TESSERA_ROOM_NICE", 5, least=0, most=19)
 LEASE_SECONDS = env_int("TESSERA_LEASE_SECONDS", 45, least=5, most=3600)
 STALL_SECONDS = env_int("TESSERA_STALL_SECONDS", 120, least=5, most=3600)
 LOAD_SECONDS = env_int("TESSERA_LOAD_SECONDS", 600, least=10, most=7200)

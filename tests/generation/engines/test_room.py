@@ -115,6 +115,18 @@ def test_the_same_seed_gives_the_same_bytes_in_another_room(room: RoomClient, mo
     assert draw(room, mosaic, wish(seed=8)).finals[0].data != after.finals[0].data
 
 
+def test_on_a_cpu_it_gives_way_to_others() -> None:
+    with RoomClient(replace(SETTINGS, nice=7)) as client:
+        client.start()
+        status = client.status()
+        assert status is not None
+        # Linux counts it by thread: the one that draws gives way, and what it started for that.
+        nices = [os.getpriority(os.PRIO_PROCESS, int(one.name)) for one in Path(f"/proc/{status.pid}/task").iterdir()]
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, status.pid) == min(own + 7, 19)
+        assert own in nices, "who listens stays prompt"
+
+
 def test_kill_nine_fails_the_one_wish_and_the_next_gets_a_fresh_room(
     room: RoomClient, diffusion: CheckpointSpec
 ) -> None:
