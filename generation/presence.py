@@ -5,7 +5,7 @@ On one machine this decides nothing: what is missing there fails with its own re
 
 import uuid
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.utils import timezone
@@ -21,7 +21,7 @@ def usable_on(devices: Iterable[Device]) -> Usable:
 
     A device that is alone, or has not told, may try all.
     """
-    told = [one for one in devices if one.present is not None and _is_known(one, timezone.now())]
+    told = [one for one in devices if one.present is not None and is_known(one)]
     if len(told) < 2:
         return {}
     enabled = _enabled()
@@ -31,6 +31,12 @@ def usable_on(devices: Iterable[Device]) -> Usable:
 def others_hold(device: Device, checkpoint: Checkpoint) -> bool:
     """Whether another device told that it has the very same files."""
     others = [one for one in _known() if one.pk != device.pk and one.present is not None]
+    return any(one.holds(checkpoint.name, checkpoint.sha256) for one in others)
+
+
+def others_held(device: Device, checkpoint: Checkpoint) -> bool:
+    """Whether another device ever told that it has the very same files, however long it has been silent."""
+    others = Device.objects.exclude(pk=device.pk).filter(present__isnull=False)
     return any(one.holds(checkpoint.name, checkpoint.sha256) for one in others)
 
 
@@ -55,15 +61,15 @@ def held_by_nobody() -> list[str]:
     return [name for name, _ in _enabled() if name not in found]
 
 
+def is_known(device: Device) -> bool:
+    """Alive, or may come back: one silent for GONE_MINUTES is not waited for. One that starts has no heartbeat yet."""
+    if device.heartbeat_at is None:
+        return bool(device.host)  # served before
+    return timezone.now() - device.heartbeat_at < timedelta(minutes=settings.GONE_MINUTES)
+
+
 def _known() -> list[Device]:
-    now = timezone.now()
-    return [one for one in Device.objects.all() if _is_known(one, now)]
-
-
-def _is_known(device: Device, now: datetime) -> bool:
-    """Alive, or may come back: one silent for GONE_MINUTES is not waited for."""
-    gone = timedelta(minutes=settings.GONE_MINUTES)
-    return device.heartbeat_at is not None and now - device.heartbeat_at < gone
+    return [one for one in Device.objects.all() if is_known(one)]
 
 
 def _enabled() -> list[tuple[str, str]]:

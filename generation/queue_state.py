@@ -10,6 +10,7 @@ from datetime import datetime
 
 from django.db.models import Max
 
+from generation.fitting import Unfit
 from generation.models import Device, GenerationRequest, Turn
 from generation.models.request import gives_way
 from generation.paces import Known, loads_read
@@ -109,7 +110,9 @@ class Loads:
         return found.loading(device if isinstance(device, uuid.UUID) else None).p50 if found else 0.0
 
 
-def devices_now(devices: Iterable[Device], now: datetime, usable: Usable) -> list[DeviceNow]:
+def devices_now(
+    devices: Iterable[Device], now: datetime, usable: Usable, unfit: Unfit | None = None
+) -> list[DeviceNow]:
     """Those of these that can be expected to serve somebody. At most one query."""
     rows = [device for device in devices if device.takes_work()]
     left = _left(now) if rows else {}
@@ -121,6 +124,7 @@ def devices_now(devices: Iterable[Device], now: datetime, usable: Usable) -> lis
             free_in=left.get(device.pk, 0.0),
             drawn=0.0,
             credit=Rules().credit_first,
+            unfit=(unfit or {}).get(device.pk, frozenset()),
         )
         for device in rows
     ]

@@ -15,6 +15,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from generation.fitting import unfit_on
 from generation.models import Device, GenerationRequest, Turn
 from generation.policy.choice import Choice, Chooser, DeviceNow, Rules
 from generation.policy.line import Waiting
@@ -59,12 +60,13 @@ def _claim_best(device: Device, resident: Iterable[str], fits: Callable[[Waiting
         if any(one.pk == device.pk and one.paused for one in devices):
             return None
         queue = queue_read()
-        usable = usable_on(devices)
-        others = devices_now((one for one in devices if one.pk != device.pk), now, usable)
+        usable, unfit = usable_on(devices), unfit_on(devices)
+        others = devices_now((one for one in devices if one.pk != device.pk), now, usable, unfit)
+        mine = _mine(device, loaded, usable.get(device.pk), unfit.get(device.pk, frozenset()))
         chooser = Chooser(
             queue.line,
             queue.turns,
-            _mine(device, loaded, usable.get(device.pk)),
+            mine,
             partial(loads, device.pk),
             rules(),
             others,
@@ -91,7 +93,7 @@ def outlook() -> dict[uuid.UUID, Served]:
     if not queue.line:
         return {}
     rows = list(Device.objects.all())
-    devices = devices_now(rows, now, usable_on(rows))
+    devices = devices_now(rows, now, usable_on(rows), unfit_on(rows))
     if not devices and any(row.is_alive() for row in rows):
         return {}  # paused, or broken: nobody knows for how long
     if not devices:  # they start, or are about to
@@ -120,6 +122,7 @@ def _claim(choice: Choice, turns: Turns, device: Device, now: datetime) -> Gener
             started_at=now,
             step=0,
             steps=0,
+            error_code="",
         )
         if claimed != 1:
             return None
@@ -140,9 +143,11 @@ def _charge(request: GenerationRequest, seconds: float, level: float) -> None:
         turn.update(account=account, level=highest)
 
 
-def _mine(device: Device, resident: frozenset[str], present: frozenset[str] | None) -> DeviceNow:
+def _mine(
+    device: Device, resident: frozenset[str], present: frozenset[str] | None, unfit: frozenset[uuid.UUID]
+) -> DeviceNow:
     drawn, credit = _drawn.get(device.pk, 0.0), _credit.get(device.pk, rules().credit_first)
-    return DeviceNow(device.pk, resident, present, drawn=drawn, credit=credit)
+    return DeviceNow(device.pk, resident, present, drawn=drawn, credit=credit, unfit=unfit)
 
 
 def _remember(choice: Choice, queue: Queue, device: Device, now: datetime) -> None:

@@ -17,12 +17,15 @@ from generation.models import Device, GenerationRequest
 from generation.paces import Known, paces_read, shape_of
 from generation.policy.forecast import Shape, Spread, quantile
 from generation.policy.outlook import Served
+from generation.queue_state import Loads, resident_of
 
 NEWEST, FEWEST = 100, 10  # promises that are looked at, and how many there must be
 QUEUE_DOUBT = 1.5  # what the wait for one's turn may grow to, while nothing better is known
 STRETCH = (1.2, 6.0)
 OVERHEAD = 2.0  # seconds of beginning and saving
 MINUTE, ROUND = 60, 5
+
+Spreads = dict[tuple[uuid.UUID, uuid.UUID | None, Shape], Spread]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,13 @@ def waits_read(only: QuerySet[GenerationRequest] | None = None) -> dict[uuid.UUI
         .select_related("checkpoint")
         .defer("checkpoint__footprint")
     )
-    served = scheduler.outlook() if found else {}
+    if not found:
+        return {}
+    served = scheduler.outlook()
     if not served:
         return dict.fromkeys((row.pk for row in found), _nobody())
     known = paces_read({row.checkpoint_id: row.checkpoint for row in found}.values())
-    factor, spreads = stretch(), dict[tuple[uuid.UUID, Shape], Spread]()
+    factor, spreads = stretch(), Spreads()
     return {
         row.pk: _wait(row, served[row.pk], known, factor, spreads) if row.pk in served else NOWHERE for row in found
     }
@@ -75,18 +80,22 @@ def _nobody() -> Wait:
     return BROKEN if alive and all(one.last_error for one in alive) else NOWHERE
 
 
+def wait_now(row: GenerationRequest) -> Wait:
+    """Of one that is drawn already: as it would have been told to who is served at once."""
+    resident = resident_of(row.device) if row.device is not None else frozenset()
+    loads = 0.0 if row.checkpoint.name in resident else Loads()(row.device_id, row.checkpoint.name)
+    served = Served(row.pk, 1, 0.0, loads, row.device_id)
+    return _wait(row, served, paces_read([row.checkpoint]), stretch(), Spreads())
+
+
 def _wait(
-    row: GenerationRequest,
-    served: Served,
-    known: Mapping[uuid.UUID, Known],
-    factor: float,
-    spreads: dict[tuple[uuid.UUID, Shape], Spread],
+    row: GenerationRequest, served: Served, known: Mapping[uuid.UUID, Known], factor: float, spreads: Spreads
 ) -> Wait:
     shape = shape_of(row.checkpoint, {**row.params, "count": row.portion}, row.capability)
-    pace = known[row.checkpoint_id]
-    key = (row.checkpoint_id, shape)
-    spread = spreads.setdefault(key, spreads.get(key) or pace.drawing(shape))
-    loading = pace.loading() if served.loads else Spread(0.0, 0.0)
+    pace, device = known[row.checkpoint_id], served.device if isinstance(served.device, uuid.UUID) else None
+    key = (row.checkpoint_id, device, shape)
+    spread = spreads.setdefault(key, spreads.get(key) or pace.drawing(shape, device))
+    loading = pace.loading(device) if served.loads else Spread(0.0, 0.0)
     half = served.starts + served.loads + spread.p50 + OVERHEAD
     most = QUEUE_DOUBT * served.starts + max(loading.p90, served.loads) + spread.p90 + OVERHEAD
     return Wait(served.place, half, max(most, factor * half), served.loads)

@@ -13,6 +13,7 @@ from unfold.decorators import action, display
 from accounts.current import person
 from generation.admin.ledgers import LedgerMixin
 from generation.admin.rules import WatchedAdmin
+from generation.limits import limit_of
 from generation.models import Device, DeviceCommand, GenerationRequest
 from generation.services.devices import (
     UNREADABLE,
@@ -23,7 +24,6 @@ from generation.services.devices import (
     device_set_costs,
     device_set_limits,
 )
-from generation.services.limits import limit_of
 from generation.software import key_mark, software_version
 
 TAKING = {"takes": "success", "broken": "danger", "paused": "warning", "draining": "warning", "empty": "info"}

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from generation.engines.ledger import Holding, Ledger
+from generation.limits import MEGABYTE, limit_of
 from generation.models import Checkpoint, Device
-from generation.services.limits import MEGABYTE, limit_of
 
 GIGABYTE = 1_000_000_000
 LEAST = MEGABYTE // 2  # less is not shown

@@ -50,10 +50,12 @@ class DeviceNow:
     """Device-seconds that it drew since it last loaded something."""
     credit: float = 0.0
     """Device-seconds for which those who asked later may overtake by their turn."""
+    unfit: frozenset[Hashable] = frozenset()
+    """Requests that it leaves to others, because it has not the memory for them."""
 
-    def has(self, checkpoint: str) -> bool:
-        """Whether it can draw with it at all."""
-        return self.present is None or checkpoint in self.present
+    def can(self, one: Waiting) -> bool:
+        """Whether it can draw it at all."""
+        return (self.present is None or one.checkpoint in self.present) and one.id not in self.unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,12 @@ class Chooser:
     _skipped: set[Hashable] = field(default_factory=set)
     _booked: dict[Hashable, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._skipped |= self.device.unfit
+
     def choose(self) -> Choice | None:
         """The next one; None when nobody waits whom this device should serve."""
-        promoted = [one for one in self.line.promoted.values() if self.device.has(one.checkpoint)]
+        promoted = [one for one in self.line.promoted.values() if self.device.can(one)]
         if promoted:
             return self._choice(min(promoted, key=lambda one: (one.promoted_at or 0.0, one.own_order)))
         for lane in self.line.lanes:
@@ -158,7 +163,7 @@ class Chooser:
             return False
         for other in self.others:
             wait = other.free_in + self._booked.get(other.name, 0.0)
-            if other.has(one.checkpoint) and one.checkpoint in other.resident and wait < self.load(one.checkpoint):
+            if other.can(one) and one.checkpoint in other.resident and wait < self.load(one.checkpoint):
                 self._booked[other.name] = self._booked.get(other.name, 0.0) + one.seconds
                 self._skipped.add(one.id)
                 return True

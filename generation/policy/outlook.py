@@ -27,6 +27,8 @@ class Served:
     place: int
     starts: float
     loads: float
+    device: Hashable = None
+    """Its name; None when that is not known."""
 
 
 @dataclass(slots=True)
@@ -68,7 +70,7 @@ class Outlook:
         drawn = one.seconds if choice.loads else device.drawn + one.seconds
         free_in = device.free_in + choice.charge
         clocks[device.name] = replace(device, resident=resident, drawn=drawn, free_in=free_in, credit=choice.credit)
-        return Served(one.id, 0, device.free_in, choice.loads)
+        return Served(one.id, 0, device.free_in, choice.loads, device.name)
 
     def _chooser(self, device: DeviceNow, clocks: Mapping[Hashable, DeviceNow]) -> Chooser:
         others = [
@@ -86,7 +88,7 @@ class Outlook:
             return
         free = sum(device.free_in for device in clocks.values()) / len(clocks)
         for one in in_rounds(self.line, self.turns):
-            if any(device.has(one.checkpoint) for device in clocks.values()):
+            if any(device.can(one) for device in clocks.values()):
                 place = found[one.id].place if one.id in found else len(found) + 1
                 free += one.all_seconds / len(clocks)
                 found[one.id] = Served(one.id, place, free - one.seconds / len(clocks), 0.0)

@@ -47,8 +47,9 @@ class Presence:
             asked = [(one.name, one.path, one.sha256) for one in rows]
             if asked == self._asked and time.monotonic() - self._looked < LOOK_SECONDS:
                 return
+            self._asked, self._looked = [], time.monotonic()  # first: the end of the sums asks for another look
             self._look(rows)
-            self._asked, self._looked = asked, time.monotonic()
+            self._asked = asked
 
     def _look(self, rows: list[Checkpoint]) -> None:
         places = {one.name: checkpoint_here(one) for one in rows}

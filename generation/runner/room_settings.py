@@ -6,8 +6,8 @@ from typing import Any
 from django.conf import settings
 
 from generation.engines.client import RoomSettings
+from generation.limits import MEGABYTE, limit_of, limits_of
 from generation.models import Device
-from generation.services.limits import MEGABYTE, limit_of, limits_of
 
 
 def settings_of(device: Device | None = None, **changes: Any) -> RoomSettings:

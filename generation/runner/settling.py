@@ -3,9 +3,10 @@
 import logging
 
 from core.outage import is_full
-from generation.engines.errors import CheckpointError, EngineError
-from generation.models import GenerationRequest
-from generation.presence import others_hold
+from generation.engines.errors import CheckpointError, DeviceMemoryError, EngineError
+from generation.fitting import others_fit
+from generation.models import Device, GenerationRequest
+from generation.presence import others_held, others_hold
 from generation.services.checkpoints import checkpoint_disable
 from generation.services.devices import device_refuses
 from generation.services.transitions import (
@@ -46,16 +47,26 @@ def settle(
 def _settle_engine(request: GenerationRequest, error: EngineError) -> None:
     logger.warning("Request %s, attempt %d: %s %s", request.pk, request.attempt, error.code, error.message)
     if isinstance(error, CheckpointError):
-        if request.device is not None and others_hold(request.device, request.checkpoint):
-            device_refuses(device=request.device, checkpoint=request.checkpoint)
-            request_give_back(request=request)
+        if request.device is not None and others_held(request.device, request.checkpoint):
+            _settle_elsewhere(request, request.device)
             return
         logger.error("Checkpoint %s cannot be used", request.checkpoint)
         checkpoint_disable(checkpoint=request.checkpoint, reason=error.message)
-    if error.retryable:
+    if error.retryable or (isinstance(error, DeviceMemoryError) and others_fit(request)):
         request_end_lease(request=request, code=error.code, message=error.message, hint=error.hint)
     else:
         _fail(request, error.code, error.message, error.hint)
+
+
+def _settle_elsewhere(request: GenerationRequest, device: Device) -> None:
+    """It cannot be loaded here, but others have it: they draw it, or it fails alone while they are away for long."""
+    waited_for = others_hold(device, request.checkpoint)
+    device_refuses(device=device, checkpoint=request.checkpoint)
+    if waited_for:
+        request_give_back(request=request)
+        return
+    message = f"No device that is there has the files of the checkpoint “{request.checkpoint}”."
+    _fail(request, "checkpoint_nowhere", message, "Try again when the one that has them is back, or ask an operator.")
 
 
 def _settle_files(request: GenerationRequest, error: Exception) -> None:

@@ -1,17 +1,16 @@
 """Admission: what no device here can draw is refused with figures before it waits in the queue.
 
-Asked of what each device last told of itself and of its limits as they are now. One that never told anything admits.
+Asked of what each device that has the files last told of itself, and of its limits as they are now. While none has
+told anything, all is admitted.
 """
 
 from core.errors import TesseraError
-from generation.engines.admission import Question, Refusal, sizes_of
-from generation.engines.footprint import Footprint
+from generation.engines.admission import Refusal
 from generation.engines.params import Capability
-from generation.engines.plan import Plan
-from generation.models import Checkpoint, Device
+from generation.fitting import asked_devices, device_gives, refusal_of
+from generation.models import Checkpoint
 from generation.presence import is_nowhere
 from generation.services.footprints import footprint_known
-from generation.services.limits import limits_of
 
 
 class DoesNotFitError(TesseraError):
@@ -38,44 +37,16 @@ def presence_check(*, checkpoint: Checkpoint) -> None:
 
 def admission_check(*, checkpoint: Checkpoint, capability: Capability, width: int, height: int) -> None:
     """Raises DoesNotFitError unless some device can draw it, if need be in a more sparing way."""
-    devices = list(Device.objects.all())
-    if not all(_has_told(device) for device in devices) or not devices:
-        return
-    footprint = footprint_known(checkpoint=checkpoint)
+    devices = asked_devices(checkpoint)
+    footprint = footprint_known(checkpoint=checkpoint) if devices else None
     if footprint is None:
         return
     refusals = list[Refusal]()
     for device in sorted(devices, key=device_gives):
-        refusal = _question(device, checkpoint, footprint, capability, (width, height)).refusal()
+        refusal = refusal_of(device, checkpoint, footprint, capability, (width, height))
         if refusal is None:
             return
         refusals.append(refusal)
     best = refusals[-1]
     code = "does_not_fit" if best.smaller else "does_not_fit_at_all"
     raise DoesNotFitError(best.message, hint=best.hint, code=code)
-
-
-def device_gives(device: Device) -> int:
-    """Bytes of it that one checkpoint and its drawing can have, all others gone."""
-    budget = limits_of(device).device_budget(device.memory_total)
-    return max(budget - int(device.ledger.get("baseline", 0)), 0)
-
-
-def _has_told(device: Device) -> bool:
-    return bool(device.ledger and device.memory_total)
-
-
-def _question(
-    device: Device, checkpoint: Checkpoint, footprint: Footprint, capability: Capability, size: tuple[int, int]
-) -> Question:
-    own = "" if checkpoint.precision == "auto" else checkpoint.precision
-    return Question(
-        name=str(checkpoint),
-        footprint=footprint,
-        plan=Plan(own or device.ledger.get("precision", "")),
-        size=size,
-        sizes=sizes_of(checkpoint.sizes),
-        device=device.kind,
-        gives=device_gives(device),
-        capability=capability,
-    )

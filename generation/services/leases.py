@@ -9,6 +9,7 @@ import logging
 from django.db.models import Q
 from django.utils import timezone
 
+from generation.fitting import unfit_on
 from generation.models import Device, GenerationRequest
 from generation.presence import usable_on
 from generation.services.transitions import LeaseLostError, request_end_lease
@@ -39,6 +40,8 @@ def work_waits(device: Device) -> bool:
     if any(one.pk == device.pk and one.paused for one in devices):
         return False
     waiting = GenerationRequest.objects.queued().filter(checkpoint__enabled=True)
+    if left_to_others := unfit_on(devices).get(device.pk):
+        waiting = waiting.exclude(pk__in=left_to_others)
     names = usable_on(devices).get(device.pk)
     return waiting.exists() if names is None else waiting.filter(checkpoint__name__in=names).exists()
 

@@ -113,9 +113,9 @@ def request_stop(*, request: GenerationRequest, seconds: float = 0.0, still: Q =
     request_announce(request.pk)
 
 
-def request_requeue(*, request: GenerationRequest, still: Q = ALWAYS) -> None:
-    """Back to the queue for another attempt. The one that failed stays counted."""
-    _return(request, still)
+def request_requeue(*, request: GenerationRequest, code: str = "", still: Q = ALWAYS) -> None:
+    """Back to the queue for another attempt. The one that failed stays counted, and says why until the next claim."""
+    _return(request, still, error_code=code[:60])
 
 
 def request_give_back(*, request: GenerationRequest) -> None:
@@ -130,7 +130,7 @@ def request_end_lease(*, request: GenerationRequest, code: str, message: str, hi
         request_stop(request=request, still=still)
         return State.CANCELED
     if fresh.attempt < settings.MAX_ATTEMPTS:
-        request_requeue(request=request, still=still)
+        request_requeue(request=request, code=code, still=still)
         return State.QUEUED
     request_fail(request=request, code=code, message=message, hint=hint, still=still)
     return State.FAILED

@@ -155,6 +155,39 @@ def test_a_device_that_cannot_load_leaves_it_to_others(alice: User, project: Pro
     assert (GenerationRequest.objects.get().state, tiny.enabled) == ("failed", False), "nobody is left"
 
 
+def test_a_checkpoint_whose_only_machine_is_away_is_not_switched_off(
+    alice: User, project: Project, device: Make
+) -> None:
+    tiny = old("tiny")
+    left, asleep = device("left", {}), device("asleep", {"tiny": A})
+    submit(alice, project, tiny)
+    Device.objects.filter(pk=asleep.pk).update(heartbeat_at=timezone.now() - timedelta(days=1))
+    claimed = scheduler.claim_next(left, [])
+    assert claimed is not None, "who is alone tries all"
+    settle(claimed, CheckpointError("no such folder"), stopping=False, canceled=False)
+    claimed.refresh_from_db()
+    tiny.refresh_from_db()
+    assert (claimed.state, claimed.error_code, tiny.enabled) == ("failed", "checkpoint_nowhere", True)
+    with pytest.raises(TesseraError, match="No device here has the files"):
+        submit(alice, project, tiny)
+    Device.objects.filter(name="asleep").update(heartbeat_at=timezone.now())
+    submit(alice, project, tiny)
+    assert scheduler.claim_next(Device.objects.get(name="left"), []) is None
+    assert scheduler.claim_next(Device.objects.get(name="asleep"), []) is not None
+
+
+def test_a_device_that_starts_is_waited_for(alice: User, project: Project, device: Make) -> None:
+    rare = old("rare")
+    device("one", {}), device("two", {})
+    starts = device("starts", {"rare": A}, host="there")
+    request = submit(alice, project, rare)
+    Device.objects.filter(pk=starts.pk).update(heartbeat_at=None)
+    assert requests_refuse() == 0
+    request.refresh_from_db()
+    assert request.state == "queued"
+    submit(alice, project, rare)
+
+
 def test_presence_tells_what_lies_here_and_sums_it_up(device: Make, tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()

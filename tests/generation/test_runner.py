@@ -15,13 +15,13 @@ from generation import events, live, scheduler, storage
 from generation.engines.client import RoomClient, RoomSettings
 from generation.engines.errors import CanceledError
 from generation.engines.provenance import recipe_of
+from generation.fitting import device_gives
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.runner import drawing, patience, publisher, pulse, settling
 from generation.runner.opening import Opening
 from generation.runner.pulse import Heartbeat, Pulse
 from generation.runner.sitting import Sitting
 from generation.services import transitions
-from generation.services.admission import device_gives
 from generation.services.checkpoints import checkpoint_register
 from generation.services.devices import device_ensure
 from generation.services.requests import request_cancel, request_submit

@@ -14,13 +14,13 @@ from generation.engines.client import RoomClient
 from generation.engines.errors import CanceledError
 from generation.engines.limits import MEBIBYTE, Limits
 from generation.engines.params import CheckpointSpec, GenerationParams
+from generation.limits import limits_of
 from generation.models import Device
 from generation.runner import upkeep
 from generation.runner.room_settings import settings_of
 from generation.runner.upkeep import Upkeep
 from generation.services.checkpoints import checkpoint_register, checkpoint_set_keep_warm
 from generation.services.devices import command_request, device_ensure, device_set_limits
-from generation.services.limits import limits_of
 from tests.generation.engines.tiny import save_mosaic
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
