@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from generation.models import Checkpoint, GenerationRequest, Pace
 from generation.paces import paces_read, shape_of
-from generation.waits import Wait, waits_read
+from generation.waits import Wait, wait_now, waits_read
 
 MOST_DRAWS = 64
 MOST_LOADS = 16
@@ -26,18 +27,25 @@ def predicted_seconds(checkpoint: Checkpoint, params: Mapping[str, Any], *, capa
 
 
 def promise_record(*, request: GenerationRequest) -> dict[uuid.UUID, Wait]:
-    """Keep what the owner of a queued request is told first: when it is done, in half and in nine of ten cases.
+    """Keep what the owner of a request is told first: when it is done, in half and in nine of ten cases.
 
-    The wait by its id; nothing when it waits no longer.
+    The wait by its id; nothing when it waits no longer. What was claimed at once has a promise too, or those that
+    operators look back upon would be the slow ones only.
     """
-    waits = waits_read(GenerationRequest.objects.filter(pk=request.pk, state=GenerationRequest.State.QUEUED))
-    wait = waits.get(request.pk)
+    own = GenerationRequest.objects.filter(pk=request.pk)
+    waits = waits_read(own.filter(state=GenerationRequest.State.QUEUED))
+    wait = waits.get(request.pk) or _wait_of_drawn(own)
     if wait is None or not wait.place:
         return waits
     half, most = (request.created_at + timedelta(seconds=seconds) for seconds in (wait.p50, wait.p90))
     GenerationRequest.objects.filter(pk=request.pk).update(promised_p50_at=half, promised_p90_at=most)
     request.promised_p50_at, request.promised_p90_at = half, most
     return waits
+
+
+def _wait_of_drawn(own: QuerySet[GenerationRequest]) -> Wait | None:
+    row = own.filter(state__in=GenerationRequest.LEASED).select_related("checkpoint", "device").first()
+    return None if row is None else wait_now(row)
 
 
 @transaction.atomic

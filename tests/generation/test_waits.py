@@ -11,6 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from generation import payloads
 from generation.models import Checkpoint, Device, GenerationRequest, Pace, Project
+from generation.scheduler import claim_next
 from generation.services import announcements
 from generation.services.devices import device_ensure
 from generation.services.forecast import pace_learn
@@ -82,6 +83,27 @@ def test_what_was_told_first_is_kept(
     assert first.promised_p50_at is not None and first.promised_p90_at is not None
     assert first.promised_p50_at - first.created_at == timedelta(seconds=12)
     assert first.promised_p90_at > first.promised_p50_at
+
+
+def test_what_is_claimed_at_once_has_a_promise_too(
+    alice: User, project: Project, django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[object]]
+) -> None:
+    device = learnt(alice, project, drawn=10, loaded=40)
+    with django_capture_on_commit_callbacks(execute=True):
+        first = submit(alice, project, Pace.objects.get().checkpoint)
+        assert claim_next(device, []) == first
+    first.refresh_from_db()
+    assert first.promised_p50_at is not None
+    assert first.promised_p50_at - first.created_at == timedelta(seconds=52)
+
+
+def test_a_drawing_is_foretold_by_the_device_that_will_serve_it(alice: User, project: Project) -> None:
+    learnt(alice, project, drawn=10)
+    pace = Pace.objects.get()
+    quick = [[*shape, 1.0] for *shape, _ in pace.draws]
+    Pace.objects.create(checkpoint=pace.checkpoint, device=Device.objects.create(name="quick"), draws=quick * 3)
+    first = submit(alice, project, pace.checkpoint)
+    assert round(waits_read()[first.pk].p50) == 12
 
 
 def past(alice: User, project: Project, took: list[float]) -> None:
