@@ -15,9 +15,9 @@ from generation.runner.pulse import Heartbeat, Pulse
 from generation.runner.room_settings import settings_of
 from generation.runner.sitting import Sitting
 from generation.runner.upkeep import Upkeep
-from generation.services.announcements import places_announce, request_announce
+from generation.services.announcements import places_announce, places_follow, request_announce
 from generation.services.bell import ring
-from generation.services.devices import device_beat, device_ensure, device_introduce
+from generation.services.devices import device_beat, device_ensure, device_introduce, device_is_first
 from generation.services.leases import leases_reap, work_waits
 from generation.services.requests import requests_refuse
 
@@ -69,10 +69,12 @@ class Worker:
         return True
 
     def _look_around(self) -> None:
-        """Beside the heartbeat, in its thread: what is here, and whether a bell was lost."""
+        """Beside the heartbeat, in its thread: what is here, whether a bell was lost, whether places changed."""
         self.presence.refresh()
         if self.pulse.drawing is None and self.opening.is_due and work_waits(self.device):
             ring(device=self.device)
+        if device_is_first(device=self.device):
+            places_follow()
 
     def warm_up(self) -> None:
         """While nobody waits: open the room before somebody does, and load what is kept warm."""

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 
 from django.db import transaction
+from django.db.models import Count, Max, Min, Sum
 
 from generation import events, payloads
-from generation.models import GenerationRequest
+from generation.models import Device, GenerationRequest
 from generation.waits import Wait
 
 State = GenerationRequest.State
@@ -16,6 +17,7 @@ State = GenerationRequest.State
 QUICK_SECONDS, SPARING = 0.2, 20.0
 
 _next_places = 0.0
+_told: object = None  # what decided the places when this process told them last
 NEWS = payloads.NEWS
 
 
@@ -37,6 +39,15 @@ def places_announce() -> None:
     transaction.on_commit(_publish_places, robust=True)
 
 
+def places_follow() -> None:
+    """Tell the places if what decides them has changed since this process told them, whoever changed it.
+
+    Called now and then by one worker: for what is submitted or dies elsewhere, and for what was told less often.
+    """
+    if _deciding() != _told:
+        _publish_places()
+
+
 def request_publish(pk: uuid.UUID, places: Mapping[uuid.UUID, Wait] | None = None) -> None:
     """Tell it now. `places`: of those who wait, where somebody knows them already."""
     request = GenerationRequest.objects.select_related("checkpoint").get(pk=pk)
@@ -48,10 +59,11 @@ def request_publish(pk: uuid.UUID, places: Mapping[uuid.UUID, Wait] | None = Non
 
 
 def _publish_places() -> None:
-    global _next_places
+    global _next_places, _told
     begun = time.monotonic()
     if begun < _next_places:
         return
+    deciding = _deciding()
     places = payloads.all_places()
     took = time.monotonic() - begun
     _next_places = begun + took * SPARING if took > QUICK_SECONDS else 0.0
@@ -63,3 +75,11 @@ def _publish_places() -> None:
         positions = {pk: wait.place for pk, wait in waits.items()}
         words = {pk: wait.words for pk, wait in waits.items()}
         events.publish_text(owner, {"type": "queue.position", "positions": positions, "waits": words})
+    _told = deciding
+
+
+def _deciding() -> object:
+    """What decides the places, in short: who waits in which order, and which devices take work."""
+    waiting = GenerationRequest.objects.queued().order_by()
+    marks = waiting.aggregate(Count("pk"), Sum("version"), Max("created_at"), Max("promoted_at"), Min("sort_at"))
+    return (marks, frozenset(one.pk for one in Device.objects.alive() if one.takes_work()))

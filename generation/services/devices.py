@@ -72,6 +72,11 @@ def device_elsewhere() -> Device | None:
     return found if found is not None and found.host not in {"", host_name()} else None
 
 
+def device_is_first(*, device: Device) -> bool:
+    """Whether it is the one of all that live which does what one of them must do."""
+    return Device.objects.alive().values_list("pk", flat=True).first() == device.pk
+
+
 def device_silence() -> None:
     """Forget what earlier workers of this device told: a beat of theirs must not pass for one of that which starts."""
     Device.objects.filter(name=settings.DEVICE_NAME).update(
@@ -114,6 +119,7 @@ def device_drain(*, device: Device, user: User) -> None:
     """Finish what is drawn and take nothing more, until it is resumed."""
     if Device.objects.filter(pk=device.pk, draining=False).update(paused=True, draining=True):
         audit_record(actor=user, owner=None, verb="device.drain", target_kind="device", target_id=device.pk)
+        places_announce()
     device.paused = device.draining = True
 
 
@@ -151,4 +157,5 @@ def _set_paused(device: Device, user: User, *, paused: bool) -> None:
     if Device.objects.filter(pk=device.pk, paused=not paused).update(paused=paused, draining=False):
         verb = "device.pause" if paused else "device.resume"
         audit_record(actor=user, owner=None, verb=verb, target_kind="device", target_id=device.pk)
+        places_announce()
     device.paused, device.draining = paused, device.draining and paused

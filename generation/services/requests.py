@@ -162,6 +162,8 @@ def requests_refuse() -> int:
     refused = 0
     for request in hopeless.select_related("owner", "checkpoint"):
         refused += _refuse(request)
+    if refused:
+        places_announce()
     return refused
 
 

@@ -13,8 +13,15 @@ from generation import payloads
 from generation.models import Checkpoint, Device, GenerationRequest, Pace, Project
 from generation.scheduler import claim_next
 from generation.services import announcements
-from generation.services.devices import device_ensure
+from generation.services.devices import (
+    device_drain,
+    device_ensure,
+    device_is_first,
+    device_pause,
+    device_resume,
+)
 from generation.services.forecast import pace_learn
+from generation.services.requests import requests_refuse
 from generation.waits import FEWEST, STRETCH, promises_held, stretch, told, waits_read
 from tests.generation.queue import make_checkpoint, submit
 
@@ -143,9 +150,74 @@ def test_places_of_a_long_queue_are_told_less_often(
     told: list[object] = []
     monkeypatch.setattr(announcements.events, "publish_text", lambda owner, event: told.append(event["type"]))
     monkeypatch.setattr(announcements, "_next_places", 0.0)
+    monkeypatch.setattr(announcements, "QUICK_SECONDS", 1e9)
     announcements._publish_places(), announcements._publish_places()
     assert told == ["queue.position"] * 2
     monkeypatch.setattr(announcements, "QUICK_SECONDS", -1.0)
     monkeypatch.setattr(announcements, "SPARING", 1e9)
     announcements._publish_places(), announcements._publish_places()
     assert told == ["queue.position"] * 3
+
+
+def test_places_are_told_again_when_anything_that_decides_them_changes(
+    alice: User, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(announcements.events, "publish_text", lambda owner, event: told.append(event["waits"]))
+    monkeypatch.setattr(announcements, "_next_places", 0.0)
+    monkeypatch.setattr(announcements, "QUICK_SECONDS", 1e9)  # however slow this machine is
+    device, tiny = learnt(alice, project, drawn=10), Checkpoint.objects.get()
+
+    def is_told_once() -> bool:
+        before = len(told)
+        announcements.places_follow(), announcements.places_follow()
+        return len(told) == before + 1
+
+    submit(alice, project, tiny)
+    assert is_told_once()
+    first = submit(alice, project, tiny)
+    assert is_told_once(), "somebody came, in any process"
+    Device.objects.update(heartbeat_at=timezone.now() - timedelta(hours=2))
+    assert is_told_once(), "the device died"
+    Device.objects.update(heartbeat_at=timezone.now())
+    assert is_told_once()
+    monkeypatch.setattr(announcements, "_next_places", float("inf"))
+    GenerationRequest.objects.filter(pk=first.pk).update(promoted_at=timezone.now())
+    announcements._publish_places()
+    monkeypatch.setattr(announcements, "_next_places", 0.0)
+    assert is_told_once(), "it was put off, not dropped"
+    assert device_is_first(device=device)
+
+
+def test_what_operators_do_to_a_device_is_told_to_those_who_wait(
+    alice: User, olga: User, project: Project, monkeypatch: pytest.MonkeyPatch, transactional_db: None
+) -> None:
+    told: list[str] = []
+    device, waits = learnt(alice, project, drawn=10), submit(alice, project, Checkpoint.objects.get())
+    monkeypatch.setattr(announcements, "_next_places", 0.0)
+    monkeypatch.setattr(announcements, "QUICK_SECONDS", 1e9)  # however slow this machine is
+    monkeypatch.setattr(
+        announcements.events, "publish_text", lambda owner, event: told.append(event["waits"][str(waits.pk)])
+    )
+    for change in (device_pause, device_resume, device_drain):
+        change(device=device, user=olga)
+    assert [words.startswith("done in") for words in told] == [False, True, False]
+
+
+def test_who_waits_behind_what_is_refused_reads_it(
+    alice: User, project: Project, monkeypatch: pytest.MonkeyPatch, transactional_db: None
+) -> None:
+    told: list[int] = []
+    other = make_checkpoint("other")
+    submit(alice, project, other)
+    waits = submit(alice, project, make_checkpoint())
+    Checkpoint.objects.filter(pk=other.pk).update(enabled=False)
+    monkeypatch.setattr(announcements, "_next_places", 0.0)
+    monkeypatch.setattr(announcements, "QUICK_SECONDS", 1e9)  # however slow this machine is
+    monkeypatch.setattr(
+        announcements.events,
+        "publish_text",
+        lambda owner, event: told.append(event.get("positions", {}).get(str(waits.pk))),
+    )
+    assert requests_refuse() == 1
+    assert told[-1] == 1
