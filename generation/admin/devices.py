@@ -26,7 +26,14 @@ from generation.services.devices import (
 )
 from generation.software import key_mark, software_version
 
-TAKING = {"takes": "success", "broken": "danger", "paused": "warning", "draining": "warning", "empty": "info"}
+TAKING = {
+    "takes": "success",
+    "broken": "danger",
+    "paused": "warning",
+    "draining": "warning",
+    "empty": "info",
+    "away": "",
+}
 SETTINGS = {"watts": "WATTS", "price_per_hour": "PRICE_PER_DEVICE_HOUR"}
 
 
@@ -44,13 +51,11 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
         "taking",
         "resident_words",
         "memory",
-        "drawing",
-        "room_pid",
         "recycles",
     )
     actions = ("pause_selected", "drain_selected", "resume_selected", "unload_selected", "restart_selected")
     fieldsets = (
-        (None, {"fields": ("name", "kind", "heartbeat_words", "heartbeat_at", "taking_words")}),
+        (None, {"fields": ("name", "kind", "host", "version_told", "heartbeat_words", "heartbeat_at", "taking_words")}),
         (
             "Engine room",
             {
@@ -136,13 +141,13 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
     @display(description="Version", label={"same": "", "other": "warning"})
     def version_words(self, device: Device) -> tuple[str, str]:
         """In colour where it is not that of this web process."""
-        fits = device.version in {"", software_version()} and device.key_mark in {"", key_mark()}
-        words = device.version or "not told"
-        return (
-            ("same", words)
-            if fits
-            else ("other", words if device.key_mark in {"", key_mark()} else "another secret key")
-        )
+        return _version(device)
+
+    @display(description="Version")
+    def version_told(self, device: Device) -> str:
+        """The page of one device shows no coloured labels."""
+        label, words = _version(device)
+        return words if label == "same" else f"{words}; this page: {software_version()}"
 
     @display(description="Checkpoints there")
     def present_words(self, device: Device) -> str:
@@ -159,6 +164,8 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
     @display(description="Memory")
     def memory(self, device: Device) -> str:
         """Used of total."""
+        if not device.memory_total:
+            return "not told"
         return f"{device.memory_used / 1e9:.2f} of {device.memory_total / 1e9:.1f} GB"
 
     @action(description="Pause: draw nothing new", permissions=["change"])
@@ -207,7 +214,17 @@ def _taking(device: Device) -> tuple[str, str]:
         return "paused", f"paused: {drawn} left" if drawn else "paused"
     if device.last_error:
         return "broken", "no: its engine room does not open"
+    if not device.is_alive():
+        return "away", "no: it is silent" if device.heartbeat_at else "no: never seen"
     return "takes", "yes"
+
+
+def _version(device: Device) -> tuple[str, str]:
+    """Whether it is that of this web process, with the same secret key."""
+    words = device.version or "not told"
+    if device.key_mark not in {"", key_mark()}:
+        return "other", f"{words}, another secret key"
+    return "same" if device.version in {"", software_version()} else "other", words
 
 
 def _present(name: str, sha256: str) -> str:
@@ -220,7 +237,7 @@ def _alive(device: Device) -> tuple[str, str]:
     """Fresh, or since when it is silent."""
     if device.heartbeat_at is None:
         return "never", "never seen"
-    age = (timezone.now() - device.heartbeat_at).total_seconds()
+    age = max((timezone.now() - device.heartbeat_at).total_seconds(), 0.0)  # its clock may be a little ahead
     if age > settings.HEARTBEAT_SECONDS * 5:
         return "silent", f"silent for {timesince(device.heartbeat_at)}"
     return "alive", f"{age:.0f} s ago"

@@ -80,7 +80,14 @@ class QuotaAdmin(LimitsAdmin):
         "overnight_seconds_a_day": "OVERNIGHT_SECONDS_A_DAY",
         "most_overnight": "MAX_OVERNIGHT",
     }
-    list_display = ("user", "seconds_words", "queued_words", "overnight_words", "checkpoint_words")
+    list_display = (
+        "user",
+        "seconds_words",
+        "queued_words",
+        "overnight_words",
+        "overnight_queued_words",
+        "checkpoint_words",
+    )
     search_fields = ("user__email", "user__name")
     list_select_related = ("user",)
     autocomplete_fields = ("user",)
@@ -102,12 +109,17 @@ class QuotaAdmin(LimitsAdmin):
     @display(description="Open requests")
     def queued_words(self, quota: Quota) -> str:
         """In the lane now."""
-        return str(person_limits(quota, Lane.NOW).queued or "unlimited")
+        return _number(person_limits(quota, Lane.NOW).queued)
 
     @display(description="Seconds a day, overnight")
     def overnight_words(self, quota: Quota) -> str:
         """In the lane overnight."""
         return _seconds(person_limits(quota, Lane.OVERNIGHT).seconds)
+
+    @display(description="Open requests, overnight")
+    def overnight_queued_words(self, quota: Quota) -> str:
+        """In the lane overnight."""
+        return _number(person_limits(quota, Lane.OVERNIGHT).queued)
 
 
 @admin.register(ProjectQuota)
@@ -153,7 +165,11 @@ class ProjectQuotaAdmin(LimitsAdmin):
     @display(description="Open requests")
     def queued_words(self, quota: ProjectQuota) -> str:
         """In the lane now."""
-        return str(project_limits(quota, quota.project, Lane.NOW).queued or "unlimited")
+        return _number(project_limits(quota, quota.project, Lane.NOW).queued)
+
+
+def _number(limit: int) -> str:
+    return f"{limit:,}" if limit else "unlimited"
 
 
 def _seconds(limit: int) -> str:

@@ -44,13 +44,12 @@ class RequestAdmin(LookMixin, WatchedAdmin):
         "created_at",
         "state_label",
         "owner",
-        "lane",
+        "lane_words",
         "checkpoint",
         "kind",
         "pictures",
         "took",
         "drawn_with",
-        "attempt",
         "error_code",
     )
     list_filter = ("state", "lane", "capability", "checkpoint", "error_code")
@@ -83,7 +82,8 @@ class RequestAdmin(LookMixin, WatchedAdmin):
         """With the share of promises that held above the list."""
         held, told = promises_held()
         if told and request.method == "GET":
-            messages.info(request, f"{held} of the newest {told} requests were done within the time they were told.")
+            newest = "1 request was" if told == 1 else f"{told} requests were"
+            messages.info(request, f"{held} of the newest {newest} done within the time they were told.")
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
 
@@ -91,6 +91,12 @@ class RequestAdmin(LookMixin, WatchedAdmin):
     def state_label(self, request: GenerationRequest) -> tuple[str, str]:
         """In colour."""
         return request.state, request.get_state_display()
+
+    @display(description="Lane", ordering="lane")
+    def lane_words(self, request: GenerationRequest) -> str:
+        """And whether an operator put it before everybody, while that means something."""
+        first = request.promoted_at is not None and request.state == State.QUEUED
+        return f"{request.get_lane_display()}, put first" if first else request.get_lane_display()
 
     @display(description="Kind", ordering="capability")
     def kind(self, request: GenerationRequest) -> str:

@@ -1,11 +1,14 @@
 """Lanes and order: one's own to the front, an operator's first, a device that is drained; services and pages."""
 
+import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import AuditEvent, Quota, User
 from core.errors import TesseraError
@@ -14,6 +17,7 @@ from generation.scheduler import claim_next
 from generation.services.devices import device_drain, device_ensure, device_pause, device_resume
 from generation.services.order import request_promote, request_to_front
 from generation.services.requests import request_cancel
+from generation.software import key_mark, software_version
 from generation.waits import waits_read
 from tests.generation.queue import lease, make_checkpoint, submit
 
@@ -115,6 +119,7 @@ def test_the_admin_puts_first_and_tells_what_it_cannot(
     assert "1 put first." in answer.content.decode()
     assert "not waiting any more" in answer.content.decode()
     assert list(GenerationRequest.objects.filter(promoted_at__isnull=False)) == [waits]
+    assert login(olga).get(page).content.decode().count("Now, put first") == 1, "the list shows which"
 
 
 def test_the_page_offers_the_lane_and_what_is_left(
@@ -168,6 +173,7 @@ def test_operators_set_quotas_and_it_is_written_down(
     assert (line.actor, line.owner, line.detail) == (olga, alice, "seconds_a_day 60; checkpoints tiny")
     page = client.get(reverse("admin:accounts_quota_changelist")).content.decode()
     assert "60 s" in page
+    assert "1,000" in page, "open requests overnight, as set"
     door = reverse("admin:generation_projectquota_add")
     assert client.post(door, {"project": str(team.pk), "most_queued": "3"}).status_code == 302
     assert ProjectQuota.objects.get().most_queued == 3
@@ -184,3 +190,23 @@ def test_operators_set_what_a_device_costs(olga: User, login: Login, db: None) -
     device = Device.objects.get()
     assert (device.watts, str(device.price_per_hour)) == (350, "1.2500")
     assert AuditEvent.objects.get().detail == "watts 350, price_per_hour 1.25"
+
+
+def test_a_device_that_is_away_takes_nothing_and_tells_its_machine(olga: User, login: Login, db: None) -> None:
+    beats = {"host": "render-1", "version": software_version(), "key_mark": key_mark(), "memory_total": 0}
+    now = timezone.now()
+    gone = Device.objects.create(name="gone", heartbeat_at=now - timedelta(days=2), **beats)
+    Device.objects.create(name="new", **beats)
+    client, door = login(olga), reverse("admin:generation_device_changelist")
+    page = client.get(door).content.decode()
+    assert page.count("no: it is silent") == page.count("no: never seen") == 1
+    assert page.count("not told") == 2, "memory of both"
+    Device.objects.update(heartbeat_at=now + timedelta(seconds=50))
+    page = client.get(door).content.decode()
+    assert "no: " not in page
+    assert re.findall(r"-?[0-9]+ s ago", page) == ["0 s ago"] * 2, "its clock may be a little ahead"
+    one = client.get(reverse("admin:generation_device_change", args=[gone.pk])).content.decode()
+    assert ("render-1" in one, software_version() in one, "this page:" in one) == (True, True, False)
+    Device.objects.update(version="0.0.1")
+    one = client.get(reverse("admin:generation_device_change", args=[gone.pk])).content.decode()
+    assert f"0.0.1; this page: {software_version()}" in one
