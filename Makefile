@@ -33,7 +33,7 @@ bench: .venv/installed-test ## measure against the plain libraries, each figure 
 
 machines: .venv/installed-test ## two web processes, three clusters, PostgreSQL, Redis, S3: one device is lost
 	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.servers --prepare
-	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.machines_play
+	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.machines_play $(ARGS)
 
 chaos: .venv/installed-test ## kill a real portal's processes, ROUNDS (20) times each, and look that nothing is lost
 	@PYTHONPATH=.:platform DJANGO_SETTINGS_MODULE=config.settings $(PY) -m tests.chaos $(ARGS)

@@ -25,6 +25,7 @@ from tests.machines import PATIENCE, Machine, Machines
 
 CLUSTERS = 3
 WEBS = 2
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
 SECONDS_EACH = 15.0  # for a request, on a busy machine, before it is given up
 
 
@@ -172,8 +173,10 @@ def main() -> int:
     people, requests = int(os.environ.get("PEOPLE", "30")), int(os.environ.get("REQUESTS", "300"))
     with tempfile.TemporaryDirectory(prefix="tessera-machines-") as folder:
         rows = play(Path(folder), people, requests)
-    from tests.bench.report import machine, table
+    from tests.bench.report import machine, table, write_page
 
+    if "--write" in sys.argv:
+        write_page(PAGE, {"machines": rows}, machine())
     for line in table(rows):
         sys.stdout.write(line + "\n")
     about = {"about": machine(), "people": people, "requests": requests}

@@ -1,7 +1,8 @@
 """`make chaos`: every fault ROUNDS times on a real portal; figures beside their bars, as the last line one JSON object.
 
 `python -m tests.chaos` plays all, `python -m tests.chaos room web` those whose names contain one of the words. What
-does not hold is printed when it is found; the portal's log stays in the folder that is named then.
+does not hold is printed when it is found; the portal's log stays in the folder that is named then. `--write` puts the
+table into docs/operations.md.
 """
 
 import contextlib
@@ -17,6 +18,8 @@ from pathlib import Path
 from tests.bench.rows import Row
 from tests.servers import Server, postgres, program, redis
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+
 
 def say(line: str) -> None:
     """At once: this takes long."""
@@ -26,7 +29,7 @@ def say(line: str) -> None:
 
 def main() -> int:
     """0 when every bar is met, else 1. With --servers: on PostgreSQL and Redis, which go away and come back."""
-    rounds, words = int(os.environ.get("ROUNDS", "20")), sys.argv[1:]
+    rounds, words = int(os.environ.get("ROUNDS", "20")), [word for word in sys.argv[1:] if word != "--write"]
     with contextlib.ExitStack() as stack:
         rows: list[Row] = []
         if "--servers" in words:
@@ -36,8 +39,10 @@ def main() -> int:
             rows = play_all({"postgres": database, "redis": cache}, rounds, words)
         else:
             rows = play_all({}, rounds, words) + elsewhere(words)
-    from tests.bench.report import machine, table
+    from tests.bench.report import machine, table, write_page
 
+    if "--write" in sys.argv:
+        write_page(PAGE, {"chaos": rows}, machine())
     say("")
     for line in table(rows):
         say(line)

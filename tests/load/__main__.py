@@ -69,6 +69,7 @@ class Crowd:
     pages: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    sender: "subprocess.Popen[bytes] | None" = None
 
     def person(self, number: int) -> Person:
         """Who asks."""
@@ -106,6 +107,8 @@ class Crowd:
 
     async def end(self) -> None:
         """All go home."""
+        if self.sender is not None and self.sender.poll() is None:
+            self.sender.kill()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -146,7 +149,7 @@ async def together(portal: Portal, crowd: Crowd, sizes: Sizes) -> list[Row]:
     for number in range(SILENT):
         crowd.reader(streamers[number % sizes.streams], reads=False)
     owners = [crowd.people[number][0] for number in streamers]
-    sender = start_streams(portal, MOST_SECONDS, owners)
+    sender = crowd.sender = start_streams(portal, MOST_SECONDS, owners)
     for number in range(first, len(crowd.people)):
         crowd.begin(crowd.browse(number))
     askers = [crowd.person(number) for number in range(sizes.askers)]
