@@ -184,6 +184,14 @@ def test_what_was_typed_survives_an_error(enter: Enter, portal: Portal) -> None:
     page.get_by_label("What do you want to see?").fill("x" * 4001)
     page.get_by_role("button", name="Draw", exact=True).click()
     expect(page.locator("#error-prompt")).to_contain_text("4001")
+    page.set_viewport_size({"width": 390, "height": 844})
+    # As if much had been drawn below, to which a page that took the wish would scroll.
+    page.locator("#requests").evaluate("below => { below.style.display = 'block'; below.style.minHeight = '300vh'; }")
+    page.locator("#studio-errors > *").evaluate("words => words.remove()")
+    with page.expect_response("**/requests/new/"):
+        page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.locator("#studio-errors")).to_contain_text("This was not sent.")
+    expect(page.locator("#studio-errors")).to_be_in_viewport()
     expect(page.get_by_label("What do you want to see?")).to_have_value("x" * 4001)
 
 

@@ -226,7 +226,9 @@ document.addEventListener("htmx:afterRequest", (event) => {
   const { elt, xhr, successful } = event.detail;
   if (elt === form) showErrors();
   if (elt === form || elt.matches?.("[data-describe]")) {
-    if (successful && !wide.matches) document.getElementById("requests").scrollIntoView({ block: "start" });
+    // A refusal counts as successful too, since its words are swapped in.
+    if (xhr.status >= 400) document.getElementById("studio-errors").scrollIntoView({ block: "nearest" });
+    else if (successful && !wide.matches) document.getElementById("requests").scrollIntoView({ block: "start" });
   }
   if (elt.matches?.("[data-source-file]")) form.querySelector("[data-source]").removeAttribute("data-busy");
   const cancel = elt.querySelector?.("[data-request-cancel]");
