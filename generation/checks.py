@@ -1,5 +1,6 @@
 """System checks: what an operator should know of signing, and of machines that do not fit together."""
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ from generation.engines.errors import SigningError
 from generation.engines.signing import load_identity, trial
 from generation.models import Device
 from generation.software import key_mark, software_version
+
+logger = logging.getLogger(__name__)
 
 SOON = timedelta(days=30)
 UNTIL = "Until then no picture can be downloaded."
@@ -39,6 +42,12 @@ def machines(*, databases: Sequence[str] | None = None, **kwargs: Any) -> list[C
     except DatabaseError:
         return []  # not migrated yet
     return [found for device in devices for found in _fitting(device)]
+
+
+def machines_tell() -> None:
+    """The same in the log, for a process that starts: it stops nobody, since a rolling update has it for minutes."""
+    for found in machines(databases=["default"]):
+        logger.warning("%s %s", found.msg, found.hint)
 
 
 def _fitting(device: Device) -> list[CheckMessage]:

@@ -1,6 +1,9 @@
 """Which Tessera this is, on which machine, with which secret key: what must agree where several machines share work."""
 
+import contextlib
 import functools
+import os
+import secrets
 import socket
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from django.utils.crypto import salted_hmac
 from generation.engines.manifest import VERSION
 
 COMMIT = 10
+INSTANCE = "instance"
 
 
 def host_name() -> str:
@@ -24,9 +28,28 @@ def software_version() -> str:
     return f"{VERSION}+{commit[:COMMIT]}" if commit else VERSION
 
 
+def instance() -> str:
+    """Of this data folder: its own locks keep its clusters apart, this tells them from others. Raises OSError."""
+    return _instance(Path(settings.DATA))
+
+
 def key_mark() -> str:
     """Equal for equal secret keys, and tells nothing of them."""
     return salted_hmac("tessera.key-mark", "", algorithm="sha256").hexdigest()[:16]
+
+
+@functools.cache
+def _instance(data: Path) -> str:
+    """Made once; of several processes that begin together the first one's stays."""
+    file = data / INSTANCE
+    if not file.exists() or not file.stat().st_size:  # the power went away at the wrong moment
+        file.unlink(missing_ok=True)
+        part = data / f".{INSTANCE}.{os.getpid()}"
+        part.write_text(secrets.token_hex(16), encoding="ascii")
+        with contextlib.suppress(FileExistsError):
+            os.link(part, file)
+        part.unlink()
+    return file.read_text(encoding="ascii").strip()[:40]
 
 
 def _commit(git: Path) -> str:

@@ -11,6 +11,7 @@ from django.utils.timesince import timesince
 from unfold.decorators import action, display
 
 from accounts.current import person
+from core.errors import TesseraError
 from generation.admin.ledgers import LedgerMixin
 from generation.admin.rules import WatchedAdmin
 from generation.limits import limit_of
@@ -18,6 +19,7 @@ from generation.models import Device, DeviceCommand, GenerationRequest
 from generation.services.devices import (
     UNREADABLE,
     command_request,
+    device_delete,
     device_drain,
     device_pause,
     device_resume,
@@ -53,7 +55,14 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
         "memory",
         "recycles",
     )
-    actions = ("pause_selected", "drain_selected", "resume_selected", "unload_selected", "restart_selected")
+    actions = (
+        "pause_selected",
+        "drain_selected",
+        "resume_selected",
+        "unload_selected",
+        "restart_selected",
+        "forget_selected",
+    )
     fieldsets = (
         (None, {"fields": ("name", "kind", "host", "version_told", "heartbeat_words", "heartbeat_at", "taking_words")}),
         (
@@ -198,6 +207,17 @@ class DeviceAdmin(LedgerMixin, WatchedAdmin):
     def restart_selected(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
         """Between two requests."""
         self._command(request, queryset, DeviceCommand.Kind.RESTART)
+
+    @action(description="Delete: it will never come back", permissions=["change"])
+    def forget_selected(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
+        """Only those that are silent and have nothing in hand."""
+        for device in queryset:
+            try:
+                device_delete(device=device, user=person(request))
+            except TesseraError as error:
+                messages.error(request, str(error))
+            else:
+                messages.success(request, f"{device.name} was deleted. A cluster of that name makes it anew.")
 
     def _command(self, request: HttpRequest, queryset: QuerySet[Device], kind: DeviceCommand.Kind) -> None:
         for device in queryset:

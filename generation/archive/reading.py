@@ -1,5 +1,6 @@
 """Reading an archive back. All is unpacked beside the data and checked before anything of the portal is touched."""
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -14,24 +15,23 @@ from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
 
-from generation import storage
+from core.folder_lock import alone
 from generation.archive.database import check_migrations, check_named, kind
 from generation.archive.manifest import (
     DAMAGED,
     DATABASE,
-    KEYS,
     MANIFEST,
     MANIFEST_LIMIT,
-    MEDIA,
     ArchiveError,
     Manifest,
     read_manifest,
 )
+from generation.archive.swapping import require_room, require_silence, swap
 from generation.models import Image, Upload
 
 CHUNK = 1024 * 1024
 KEY = "secret-key"
-SPARE = 64 * 1024 * 1024  # bytes that stay free of the disk
+WIND_UP_SECONDS = 5.0  # the last processes of a portal that was stopped just now
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def unpacked(source: Path, beside: Path) -> Iterator[tuple[Manifest, Path]]:
         with zipfile.ZipFile(source) as archive:
             manifest = _manifest(archive)
             check_migrations(manifest)
-            _require_room(beside, manifest.size())
+            require_room(beside, manifest.size())
             with tempfile.TemporaryDirectory(prefix=".restoring-", dir=beside) as name:
                 folder = Path(name)
                 for member in manifest.members:
@@ -54,51 +54,43 @@ def unpacked(source: Path, beside: Path) -> Iterator[tuple[Manifest, Path]]:
         raise ArchiveError(f"{error.filename or source} cannot be used: {error.strerror or error}.") from error
 
 
-def archive_restore(source: Path, *, force: bool) -> tuple[Manifest, Path | None]:
-    """Put the portal back as the archive has it; where the former data lie now. Raises ArchiveError.
+def archive_restore(source: Path, *, force: bool) -> tuple[Manifest, list[Path]]:
+    """Put the portal back as the archive has it; where the former data lie now. Raises ArchiveError, FolderInUseError.
 
     Nobody else may use the data meanwhile. `force`: also where there are people or pictures already.
     """
     data = Path(settings.DATA)
-    in_use = kind().is_in_use()
-    if in_use and not force:
-        raise ArchiveError(
-            f"There is a portal in {data} already; it was left as it is.",
-            hint="With --force it is put aside and replaced.",
-        )
-    with unpacked(source, data) as (manifest, folder):
-        aside = data / f"before-restore-{timezone.now():%Y%m%d-%H%M%S}"
-        aside.mkdir(mode=0o700)
-        _swap(manifest, folder, data, aside)
-    call_command("migrate", verbosity=0)
-    _forget(manifest.gone)
-    if not in_use and {one.name for one in aside.iterdir()} <= {KEY}:
+    with alone(data, seconds=WIND_UP_SECONDS):
+        in_use = kind().is_in_use()
+        if in_use and not force:
+            raise ArchiveError(
+                f"There is a portal in {data} already; it was left as it is.",
+                hint="With --force it is put aside and replaced.",
+            )
+        if in_use:
+            require_silence()
+        with unpacked(source, data) as (manifest, folder):
+            aside = data / f"before-restore-{timezone.now():%Y%m%d-%H%M%S}"
+            laid_aside = _replace(manifest, folder, data, aside)
+        call_command("migrate", verbosity=0)
+        _forget(manifest.gone)
+    if not in_use and not laid_aside and {one.name for one in aside.iterdir()} <= {KEY}:
         shutil.rmtree(aside)  # a key that this very command had made, since there was none
-        return manifest, None
-    return manifest, aside
+        return manifest, []
+    return manifest, [aside, *laid_aside]
 
 
-def _swap(manifest: Manifest, folder: Path, data: Path, aside: Path) -> None:
-    """Renames only, the database last: killed in between, the same restore can be done again with --force."""
-    _swap_media(folder / MEDIA, aside)
-    for key in sorted((folder / KEYS).iterdir()) if (folder / KEYS).exists() else ():
-        if (data / key.name).exists():
-            (data / key.name).rename(aside / key.name)
-        key.rename(data / key.name)
-    kind().replace(folder / DATABASE, aside, dict(manifest.migrations))
-
-
-def _swap_media(fresh: Path, aside: Path) -> None:
-    """A folder is exchanged as a whole; into a bucket all is written, and what is too much there is swept later."""
-    fresh.mkdir(exist_ok=True)
-    if settings.S3:
-        for file in (one for one in fresh.rglob("*") if one.is_file()):
-            storage.write(file.relative_to(fresh).as_posix(), file.read_bytes())
-        return
-    media = Path(settings.MEDIA_ROOT)
-    if media.exists():
-        media.rename(aside / MEDIA)
-    fresh.rename(media)
+def _replace(manifest: Manifest, folder: Path, data: Path, aside: Path) -> list[Path]:
+    """Look once more, then swap. What could not begin leaves nothing behind."""
+    if kind().is_in_use():
+        require_silence()  # unpacking may have taken long
+    aside.mkdir(mode=0o700)
+    try:
+        return swap(manifest, folder, data, aside)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.rmdir()  # nothing was laid there
+        raise
 
 
 def _manifest(archive: zipfile.ZipFile) -> Manifest:
@@ -126,15 +118,6 @@ def _unpack(archive: zipfile.ZipFile, manifest: Manifest, name: str, folder: Pat
     target.chmod(0o600)
     if size != member.size or digest.hexdigest() != member.sha256:
         raise ArchiveError(f"{name} in the archive is not what it was when it was written.", hint=DAMAGED)
-
-
-def _require_room(where: Path, size: int) -> None:
-    free = shutil.disk_usage(where).free
-    if free < size + SPARE:
-        raise ArchiveError(
-            f"The archive needs {(size + SPARE) // 1_000_000} MB, {where} has {free // 1_000_000} MB.",
-            hint="Make room, then restore.",
-        )
 
 
 @transaction.atomic

@@ -29,6 +29,8 @@ class Device(UuidModel):
     kind = models.CharField(max_length=10, default="cpu")
     host = models.CharField(max_length=120, blank=True, help_text="the machine of its worker")
     version = models.CharField(max_length=80, blank=True, help_text="of Tessera, as its worker runs it")
+    instance = models.CharField(max_length=40, blank=True, help_text="the data folder that serves it")
+    claimed_at = models.DateTimeField(null=True, blank=True, help_text="when a cluster last took it")
     key_mark = models.CharField(max_length=16, blank=True, help_text="tells whether it has the same secret key")
     present = models.JSONField(
         null=True, blank=True, help_text="{checkpoint: sha256, or empty while it is not known}; null: never told"

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from typing import NoReturn
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 HANGING_SECONDS = 300.0
 LOOK_SECONDS = 8.0
 EXIT_HANGING = 70
+EXIT_TAKEN = 70
 
 
 class Pulse:
@@ -112,7 +114,9 @@ class Heartbeat(threading.Thread):
     def beat(self) -> bool:
         """Once; false when the database did not answer, which is no reason to stop. A fault of ours is no excuse."""
         try:
-            device_beat(device=self._device, worker_pid=os.getpid(), status=self._status(), drawing=self._pulse.drawing)
+            status, drawing = self._status(), self._pulse.drawing
+            if not device_beat(device=self._device, worker_pid=os.getpid(), status=status, drawing=drawing):
+                end_taken(self._device)
             self._pulse.renew()
             if time.monotonic() - self._looked > LOOK_SECONDS:
                 self._looked = time.monotonic()
@@ -124,3 +128,13 @@ class Heartbeat(threading.Thread):
         except Exception:
             logger.exception("A heartbeat was lost")
         return True
+
+
+def end_taken(device: Device) -> NoReturn:
+    """End this process: its device is another's. The cluster ends with it, and says at its next start who has it."""
+    now = Device.objects.filter(pk=device.pk).first()
+    taken = "was deleted" if now is None else f"is served from another data folder, on {now.host}"
+    logger.critical(
+        "The device %s %s: this worker ends. Each cluster needs a TESSERA_DEVICE_NAME of its own.", device, taken
+    )
+    os._exit(EXIT_TAKEN)

@@ -11,7 +11,7 @@ from generation.runner.company import Company
 from generation.runner.opening import Opening
 from generation.runner.patience import patiently
 from generation.runner.presence import Presence, quietly
-from generation.runner.pulse import Heartbeat, Pulse
+from generation.runner.pulse import Heartbeat, Pulse, end_taken
 from generation.runner.room_settings import settings_of
 from generation.runner.sitting import Sitting
 from generation.runner.upkeep import Upkeep
@@ -38,7 +38,8 @@ class Worker:
         self.presence = Presence(self.device)
         self._fresh = True
         self.pulse.touch()
-        device_introduce(device=self.device)
+        if not device_introduce(device=self.device):
+            end_taken(self.device)
         Heartbeat(self.device, self.pulse, self.room.status, self._look_around).start()
 
     @property

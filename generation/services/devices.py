@@ -2,24 +2,28 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.services import audit_record
+from core.errors import TesseraError
+from generation.checks import machines_tell
 from generation.engines.protocol import RoomStatus
-from generation.models import Checkpoint, Device, DeviceCommand
+from generation.models import Checkpoint, Device, DeviceCommand, GenerationRequest
 from generation.services.announcements import places_announce
 from generation.services.bell import ring
-from generation.software import host_name, key_mark, software_version
+from generation.software import host_name, instance, key_mark, software_version
 
 logger = logging.getLogger(__name__)
 
 UNREADABLE = "unreadable"  # in the place of the sum of files that cannot be used
+CLAIM_SECONDS = 30.0  # from a claim until the first beat of the worker, on a slow machine
 
 
 def device_ensure(*, name: str = "") -> Device:
@@ -27,8 +31,11 @@ def device_ensure(*, name: str = "") -> Device:
     return Device.objects.get_or_create(name=name or settings.DEVICE_NAME)[0]
 
 
-def device_beat(*, device: Device, worker_pid: int, status: RoomStatus | None, drawing: object = None) -> None:
-    """The worker lives, and this is what its room last told."""
+def device_beat(*, device: Device, worker_pid: int, status: RoomStatus | None, drawing: object = None) -> bool:
+    """The worker lives, and this is what its room last told.
+
+    False when the device is served from another data folder by now, or was deleted: then nothing is written.
+    """
     values: dict[str, object] = {
         "heartbeat_at": timezone.now(),
         "worker_pid": worker_pid,
@@ -39,7 +46,7 @@ def device_beat(*, device: Device, worker_pid: int, status: RoomStatus | None, d
     }
     if status is not None:
         values |= {"kind": status.device[:10], "memory_total": status.memory_total, "ledger": status.ledger}
-    Device.objects.filter(pk=device.pk).update(**values)
+    return bool(_ours(device).update(**values))
 
 
 @transaction.atomic
@@ -49,9 +56,10 @@ def device_opens(*, device: Device, problem: str) -> None:
         places_announce()
 
 
-def device_introduce(*, device: Device) -> None:
-    """A worker of it starts: where, with which version, with which secret key."""
-    Device.objects.filter(pk=device.pk).update(host=host_name(), version=software_version(), key_mark=key_mark())
+def device_introduce(*, device: Device) -> bool:
+    """A worker of it starts: where, with which version, with which secret key. False as of `device_beat`."""
+    machines_tell()
+    return bool(_ours(device).update(host=host_name(), version=software_version(), key_mark=key_mark()))
 
 
 def device_present(*, device: Device, present: Mapping[str, str]) -> None:
@@ -66,10 +74,24 @@ def device_refuses(*, device: Device, checkpoint: Checkpoint) -> None:
     logger.warning("The checkpoint %s is left to other devices than %s", checkpoint.name, device.name)
 
 
-def device_elsewhere() -> Device | None:
-    """The row of this device's name, if a living worker on another machine serves it."""
-    found = Device.objects.alive().filter(name=settings.DEVICE_NAME).first()
-    return found if found is not None and found.host not in {"", host_name()} else None
+def device_claim() -> Device | None:
+    """Serve this device from this data folder from now on; if another one serves it already, its row.
+
+    One conditional update decides, whoever else does the same at this moment.
+    """
+    device, now = device_ensure(), timezone.now()
+    silent = Q(heartbeat_at=None) | Q(heartbeat_at__lt=now - timedelta(seconds=settings.HEARTBEAT_SECONDS * 5))
+    unclaimed = Q(claimed_at=None) | Q(claimed_at__lt=now - timedelta(seconds=CLAIM_SECONDS))
+    free = Device.objects.filter(Q(instance=instance()) | silent & unclaimed, pk=device.pk)
+    if free.update(instance=instance(), claimed_at=now, host=host_name()):
+        return None
+    device.refresh_from_db()
+    return device
+
+
+def _ours(device: Device) -> QuerySet[Device]:
+    """Its row, as long as it is served from here. Nobody claims it where no cluster runs, as in tests."""
+    return Device.objects.filter(pk=device.pk, instance__in=["", instance()])
 
 
 def device_is_first(*, device: Device) -> bool:
@@ -79,7 +101,7 @@ def device_is_first(*, device: Device) -> bool:
 
 def device_silence() -> None:
     """Forget what earlier workers of this device told: a beat of theirs must not pass for one of that which starts."""
-    Device.objects.filter(name=settings.DEVICE_NAME).update(
+    Device.objects.filter(name=settings.DEVICE_NAME, instance__in=["", instance()]).update(
         heartbeat_at=None, worker_pid=None, room_pid=None, resident=[], memory_used=0, drawing=None
     )  # fmt: skip
 
@@ -132,6 +154,24 @@ def device_resume(*, device: Device, user: User) -> None:
     """Take requests again."""
     _set_paused(device, user, paused=False)
     ring(device=device)
+
+
+@transaction.atomic
+def device_delete(*, device: Device, user: User) -> None:
+    """Forget one that will never come back, with what was learnt of its pace. Raises TesseraError while it lives."""
+    found = Device.objects.select_for_update().filter(pk=device.pk).first()
+    if found is None:
+        return
+    if found.is_alive():
+        raise TesseraError(f"The device {found.name} is alive.", hint="Stop its cluster; 15 seconds later it can go.")
+    if found.requests.filter(state__in=GenerationRequest.LEASED).exists():
+        raise TesseraError(
+            f"The device {found.name} has requests that others have not taken over yet.",
+            hint="Its leases run out within a minute, when another device serves them; then delete it.",
+        )
+    detail = f"{found.name} on {found.host}" if found.host else found.name
+    audit_record(actor=user, owner=None, verb="device.delete", target_kind="device", target_id=found.pk, detail=detail)
+    found.delete()
 
 
 def command_request(*, device: Device, kind: str, user: User | None) -> DeviceCommand:

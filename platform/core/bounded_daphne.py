@@ -6,12 +6,16 @@ So anybody could fill the memory. Here a body above the limit is answered with 4
 
 import io
 import sys
+from pathlib import Path
 
 import daphne.server
 from daphne.cli import CommandLineInterface
 from daphne.http_protocol import HTTPFactory, WebRequest
 from django.conf import settings
 from twisted.internet import reactor
+
+from core.errors import TesseraError
+from core.folder_lock import shared
 
 # What a form may add to the largest upload that is taken: its other fields and the seams between them.
 FORM_BYTES = 4 * 1024 * 1024
@@ -89,7 +93,11 @@ def limit() -> int:
 def main() -> None:
     """Daphne's command line. Its server makes the factory by this name and offers no setting for it."""
     daphne.server.HTTPFactory = BoundedFactory
-    CommandLineInterface().run(sys.argv[1:])
+    try:
+        with shared(Path(settings.DATA)):
+            CommandLineInterface().run(sys.argv[1:])
+    except TesseraError as error:
+        sys.exit(f"The web process does not start: {error}")
 
 
 if __name__ == "__main__":

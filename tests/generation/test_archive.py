@@ -3,47 +3,53 @@
 import fcntl
 import json
 import shutil
+import socket
 import sqlite3
 import stat
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.utils import timezone
 from PIL import Image as Picture
 from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
 from core.errors import TesseraError
+from core.folder_lock import FolderInUseError, alone, shared
 from generation import storage
-from generation.archive import writing
-from generation.archive.manifest import MANIFEST
+from generation.archive import reading, swapping, writing
+from generation.archive.manifest import MANIFEST, ArchiveError
 from generation.archive.reading import archive_restore
 from generation.archive.writing import archive_write
-from generation.models import Checkpoint, GenerationRequest, Image, Membership, Project, Upload
+from generation.management.commands.cluster import only_cluster
+from generation.models import Checkpoint, Device, GenerationRequest, Image, Membership, Project, Upload
 from generation.services.trash import trash_purge
 from tests.conftest import PASSWORD
 from tests.generation.cluster import ROOT, database, environment
+from tests.machines import Machine
+from tests.portal import free_port
 
 DATABASE = "tessera.sqlite3"
 
 
 @pytest.fixture
-def portal(tmp_path: Path, settings: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[Path]:
+def portal(empty_database: Path, tmp_path: Path, settings: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[Path]:
     """The data folder of a portal that has been used, and its database in this process."""
     data = tmp_path / "portal"
     settings.DATA, settings.MEDIA_ROOT = data, data / "media"
     data.mkdir(mode=0o700)
     (data / "secret-key").write_text("a key of this portal alone")
+    shutil.copy(empty_database, data / DATABASE)
     with django_db_blocker.unblock(), database(data):
-        call_command("migrate", verbosity=0)
         use(settings)
         yield data
 
@@ -133,13 +139,98 @@ def test_a_portal_comes_back_to_the_byte(portal: Path, tmp_path: Path, django_db
 
 
 @pytest.mark.processes
-def test_nothing_is_restored_under_a_running_portal(portal: Path, tmp_path: Path) -> None:
+def test_nothing_is_restored_under_a_running_portal(
+    portal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = tmp_path / "backup.zip"
+    monkeypatch.setattr(reading, "WIND_UP_SECONDS", 0.0)
     archive_write(archive)
     with (portal / "supervisor.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "already runs" in manage(portal, "restore", "--force", str(archive)).stderr
         assert manage(portal, "backup", str(tmp_path / "second.zip")).returncode == 0
+    refused = pytest.raises(FolderInUseError, match="still runs on")
+    with only_cluster(portal, "gpu1"), shared(portal), refused:  # as the units start it
+        archive_restore(archive, force=True)
+    Device.objects.create(name="old", version="0.0.1", host="far", heartbeat_at=timezone.now())
+    web = Machine("web", ["web"], portal, {}, free_port())
+    web.start()
+    try:
+        while not answers(web.port):
+            assert web.process is not None and web.process.poll() is None, web.log.read_text()
+        with pytest.raises(FolderInUseError), alone(portal):
+            pass
+        web.stop()
+        assert "The device old on far runs Tessera 0.0.1" in web.log.read_text()
+    finally:
+        web.power_off()
+    with alone(portal):
+        with pytest.raises(FolderInUseError, match="Start again"), shared(portal):
+            pass
+        web.start()
+        assert web.process is not None and web.process.wait(60) != 0
+        assert "is being replaced" in web.log.read_text()
+        web.process = None
+    assert not list(portal.glob("before-restore-*"))
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_nothing_is_restored_while_a_device_is_served_elsewhere(
+    portal: Path, tmp_path: Path, settings: Any, django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, before = tmp_path / "backup.zip", files(portal)
+    archive_write(archive)
+    far = Device.objects.create(name="gpu1", host="far-away", heartbeat_at=timezone.now())
+
+    def beat(seconds: float) -> None:
+        Device.objects.filter(pk=far.pk).update(heartbeat_at=timezone.now())
+
+    monkeypatch.setattr(swapping.time, "sleep", beat)
+    with pytest.raises(ArchiveError, match="gpu1 on far-away"):
+        archive_restore(archive, force=True)
+    assert files(portal) == before and User.objects.count() == 2 and not list(portal.glob("before-restore-*"))
+
+    def silence(seconds: float) -> None:
+        Device.objects.filter(pk=far.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
+
+    monkeypatch.setattr(swapping.time, "sleep", silence)
+    Device.objects.filter(pk=far.pk).update(heartbeat_at=timezone.now())
+    archive_restore(archive, force=True)
+    assert not Device.objects.exists() and files(portal) == before
+
+
+def test_a_media_folder_that_is_mounted_comes_back(portal: Path, tmp_path: Path, settings: Any) -> None:
+    archive, before, media = tmp_path / "backup.zip", files(portal), portal / "media"
+    archive_write(archive)
+    shutil.rmtree(media)
+    media.mkdir()
+    with mounted(media):
+        (media / "images").mkdir()
+        (media / "images" / "stray").write_text("of before")
+        _, (aside, former) = archive_restore(archive, force=True)
+        kept = {name: content for name, content in files(portal).items() if not name.startswith("before-restore-")}
+        assert kept == before and media.is_mount()
+        assert former.parent == media and (former / "images" / "stray").read_text() == "of before"
+        assert (aside / DATABASE).exists() and not list(media.glob(".arrived-*"))
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[None]:
+    """A small disk of memory at this place, as far as this user may mount one."""
+    program = shutil.which("mount")
+    command = [program or "", "-t", "tmpfs", "-o", "size=96m", "tessera-test", str(folder)]
+    if program is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("not run: nothing can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_pictures_that_come_and_go_meanwhile(

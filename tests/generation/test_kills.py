@@ -16,7 +16,7 @@ from accounts.models import User
 from generation import storage
 from generation.cluster import CRASHED
 from generation.engines.mosaic import Mosaic
-from generation.models import Checkpoint, GenerationRequest, Image, Project
+from generation.models import Checkpoint, Device, GenerationRequest, Image, Project
 from generation.services.checkpoints import checkpoint_register
 from generation.services.requests import request_cancel, request_submit
 from tests.generation.cluster import ROOT, ClusterProcess, database, environment, locked
@@ -120,6 +120,16 @@ def test_faults_of_the_room_and_cancel_in_every_state(cluster: ClusterProcess, c
     cluster.wait_for(fine, "completed", attempt=1)
     assert_complete(fine)
     assert all(indices(request) == [] for request in (unlucky, loading, running, stuck, queued))
+
+
+def test_a_worker_whose_device_was_taken_ends_with_its_cluster(cluster: ClusterProcess) -> None:
+    cluster.note_processes()
+    Device.objects.update(instance="another data folder", host="far")
+    try:
+        assert cluster.ended() == CRASHED
+        assert "is served from another data folder, on far: this worker ends" in cluster.log.read_text()
+    finally:
+        Device.objects.update(instance="", heartbeat_at=None)
 
 
 def test_faults_of_the_cluster_lose_nothing_and_leave_nobody(cluster: ClusterProcess, checkpoint: Checkpoint) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from django.core.management.base import CommandError
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from accounts.models import User
+from accounts.models import AuditEvent, User
 from core.errors import TesseraError
 from generation import checks, payloads, scheduler
 from generation.engines.errors import CheckpointError
@@ -21,7 +23,7 @@ from generation.presence import held_by_nobody, usable_on
 from generation.runner.presence import Presence
 from generation.runner.settling import settle
 from generation.services import bell
-from generation.services.devices import UNREADABLE, device_introduce
+from generation.services.devices import UNREADABLE, device_beat, device_claim, device_introduce, device_silence
 from generation.services.forecast import promise_record
 from generation.services.leases import work_waits
 from generation.services.local_files import checkpoint_here, spec_here
@@ -221,13 +223,66 @@ def test_files_are_found_under_another_path(db: None, settings: Any, tmp_path: P
     assert spec_here(moved).path == str(tmp_path / "disk" / "sdxl")
 
 
-def test_a_device_is_served_by_one_machine(device: Make, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = device("main", {}, host="somewhere-else")
+def test_a_device_is_served_from_one_data_folder(
+    device: Make, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = device("main", {}, host="somewhere-else", instance="another folder")
     monkeypatch.setattr(cluster, "TAKE_OVER_SECONDS", 0.0)
-    with pytest.raises(CommandError, match="is served by somewhere-else"):
+    with pytest.raises(CommandError, match="is served by another cluster, on somewhere-else"):
         cluster.only_here()
-    device_introduce(device=other)
+    assert not device_beat(device=own, worker_pid=1, status=None) and not device_introduce(device=own)
+    device_silence()
+    own.refresh_from_db()
+    assert own.is_alive() and own.worker_pid is None, "nothing of the other one's was touched"
+    Device.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=1))
     cluster.only_here()
+    assert device_introduce(device=own) and device_beat(device=own, worker_pid=1, status=None)
+    cluster.only_here()  # again, from the same folder: its worker may have died a moment ago
+
+
+def test_of_two_that_start_together_one_serves(db: None, settings: Any, tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    refused = []
+    for folder in folders:
+        folder.mkdir()
+        settings.DATA = folder
+        refused.append(device_claim())
+    assert refused[0] is None and refused[1] is not None, "also before the first one's heart beats"
+    own = Device.objects.get()
+    assert not device_beat(device=own, worker_pid=1, status=None)
+    Device.objects.update(claimed_at=timezone.now() - timedelta(minutes=1))
+    assert device_claim() is None, "the first one never began to serve"
+
+
+def test_a_device_that_will_never_come_back_is_deleted(
+    alice: User, olga: User, project: Project, device: Make, login: Callable[[User], Client]
+) -> None:
+    tiny = old("tiny")
+    gone, living, busy = (device(name, None, silent=age) for name, age in (("gone", 60), ("living", 0), ("busy", 60)))
+    submit(alice, project, tiny)
+    assert scheduler.claim_next(busy, []) is not None
+    done = submit(alice, project, tiny)
+    GenerationRequest.objects.filter(pk=done.pk).update(state="completed", device=gone)
+    chosen = {"action": "forget_selected", "_selected_action": [str(one.pk) for one in (gone, living, busy)]}
+    page = reverse("admin:generation_device_changelist")
+    assert login(alice).post(page, chosen).status_code == 302 and Device.objects.count() == 3
+    said = login(olga).post(page, chosen, follow=True).content.decode()
+    assert "gone was deleted" in said and "living is alive" in said and "have not taken over" in said
+    assert set(Device.objects.values_list("name", flat=True)) == {"living", "busy"}
+    event = AuditEvent.objects.get(verb="device.delete")
+    assert (event.actor, event.target_id, event.detail) == (olga, str(gone.pk), "gone")
+    done.refresh_from_db()
+    assert done.state == "completed" and done.device is None
+    assert not device_beat(device=gone, worker_pid=1, status=None), "its worker, should it live, ends itself"
+
+
+def test_a_start_says_which_machines_do_not_fit(device: Make, caplog: pytest.LogCaptureFixture) -> None:
+    own = device("main", {})
+    device("old", {}, version="0.0.1", host="far")
+    assert device_introduce(device=own)
+    assert [one.levelname for one in caplog.records if "old on far runs Tessera 0.0.1" in one.getMessage()] == [
+        "WARNING"
+    ]
 
 
 def test_machines_that_do_not_fit_together_are_told(device: Make) -> None:

@@ -13,11 +13,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
+from core.folder_lock import FolderInUseError, shared
 from generation.cluster import HouseCluster
 from generation.models import Device
 from generation.runner import worker
 from generation.services import bell
-from generation.services.devices import device_elsewhere, device_silence
+from generation.services.devices import device_claim, device_silence
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +35,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Wait for the last processes of an earlier cluster, ring once, guard."""
-        with only_cluster(Path(settings.DATA), settings.DEVICE_NAME):
-            only_here()
-            prepare()
-            code = HouseCluster(on_stop=worker.stop, drain_seconds=settings.DRAIN_SECONDS).run()
+        data = Path(settings.DATA)
+        try:
+            with only_cluster(data, settings.DEVICE_NAME), shared(data):
+                only_here()
+                prepare()
+                code = HouseCluster(on_stop=worker.stop, drain_seconds=settings.DRAIN_SECONDS).run()
+        except FolderInUseError as error:
+            raise CommandError(str(error)) from error
         sys.exit(code)
 
 
@@ -53,22 +58,25 @@ def prepare() -> None:
 
 
 def only_here() -> None:
-    """Two machines must not serve one device: each would take the other's work for its own."""
+    """Two clusters must not serve one device: each would take the other's work for its own."""
     end = time.monotonic() + TAKE_OVER_SECONDS
-    while (other := _elsewhere()) is not None:
+    while (other := _claim()) is not None:
         if time.monotonic() > end:
             raise CommandError(
-                f"The device {other.name} is served by {other.host}. Set another TESSERA_DEVICE_NAME on this machine."
+                f"The device {other.name} is served by another cluster, on {other.host or 'some machine'}, from a data "
+                "folder of its own. Give this one another TESSERA_DEVICE_NAME."
             )
         time.sleep(1)
 
 
-def _elsewhere() -> Device | None:
+def _claim() -> Device | None:
     try:
-        return device_elsewhere()
+        return device_claim()
     except DatabaseError as error:
         logger.error("The database cannot be asked who serves this device: %s", error)
         return None
+    except OSError as error:
+        raise CommandError(f"{settings.DATA} cannot be written: {error.strerror or error}.") from error
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from django.db import DatabaseError
 from core.errors import TesseraError
 from generation.archive.manifest import KEYS, MEDIA
 from generation.archive.reading import archive_restore, unpacked
-from generation.management.commands.cluster import only_cluster
 from generation.management.commands.run import database_trouble, only_supervisor
 
 
@@ -35,8 +34,8 @@ class Command(BaseCommand):
             if options["check"]:
                 with unpacked(source, data) as (manifest, _):
                     return self.stdout.write(f"{source} of {manifest.made_at} is whole and fits this version.")
-            with only_supervisor(data), only_cluster(data, settings.DEVICE_NAME):
-                manifest, aside = archive_restore(source, force=options["force"])
+            with only_supervisor(data):
+                manifest, laid_aside = archive_restore(source, force=options["force"])
         except TesseraError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
@@ -44,6 +43,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Restored as of {manifest.made_at}, with {len(manifest.names(MEDIA))} files of pictures.")
         if not manifest.names(KEYS):
             self.stdout.write("The archive has no secret key: everybody has to log in again.")
-        if aside is not None:
-            self.stdout.write(f"What was there before lies in {aside}; delete it when all is well.")
+        if laid_aside:
+            places = " and ".join(map(str, laid_aside))
+            self.stdout.write(f"What was there before lies in {places}; delete it when all is well.")
         return None

@@ -24,7 +24,7 @@ from django.db.transaction import TransactionManagementError
 from core.errors import TesseraError
 from core.outage import is_busy, is_full
 from core.supervisor import Child, Supervisor
-from generation.checks import signing
+from generation.checks import machines_tell, signing
 from generation.management.migrating import alone, migrate
 from generation.management.welcome import show_welcome
 from generation.services.devices import device_silence
@@ -57,6 +57,7 @@ class Command(BaseCommand):
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             administrator = self.prepare()
             device_silence()  # before the web answers: an old heartbeat must not make it ready
+            machines_tell()
             supervisor = Supervisor(children=[web(), cluster()])
             try:
                 supervisor.start()

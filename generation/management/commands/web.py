@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from generation.checks import machines_tell
 from generation.management.commands.run import require_free_port, web
 
 
@@ -23,5 +24,6 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Never returns."""
         require_free_port(settings.HOST, options["port"])
+        machines_tell()
         child = web(options["port"])
         os.execve(child.command[0], list(child.command), dict(child.environment))  # noqa: S606 our own command line
