@@ -15,6 +15,8 @@ from tests.portal import ROOT
 DEPLOY = ROOT / "platform" / "deploy"
 SETTING = re.compile(r"TESSERA_[A-Z0-9_]+")
 UNITS = ("tessera-web@8001.service", "tessera-cluster@gpu1.service")
+FOLDERS = {"accounts", "generation", "platform", "templates"}
+COMMIT = {".git/HEAD", ".git/packed-refs", ".git/refs"}  # which version it is, and nothing of its history
 
 
 def known() -> set[str]:
@@ -70,3 +72,29 @@ def test_the_compose_file_holds_together() -> None:
     assert services["web"]["environment"]["TESSERA_DATABASE_URL"].startswith("postgresql://")
     assert services["cluster"]["environment"].keys() > services["web"]["environment"].keys()
     assert (DEPLOY / services["web"]["build"]["context"]).resolve() == ROOT
+    for name in ("prepare", "web", "cluster"):
+        assert services[name]["volumes"] == ["data:/data"], "one folder: a restore renames in it, and locks are in it"
+        assert {"TESSERA_HTTPS", "TESSERA_TRUSTED_ORIGINS", "TESSERA_BEHIND_PROXY"} <= services[name][
+            "environment"
+        ].keys()
+    assert "-h 127.0.0.1" in services["postgres"]["healthcheck"]["test"][1]
+
+
+def test_the_second_device_of_the_compose_file_is_one() -> None:
+    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    found = yaml.safe_load(re.sub(r"(?m)^  # (?=cluster-2|  )", "  ", text))["services"]
+    first, second = found["cluster"], found["cluster-2"]
+    own = {"TESSERA_DEVICE_NAME": "device-2"}
+    assert second == {**first, "hostname": "cluster-2", "environment": {**first["environment"], **own}}
+
+
+def test_the_image_takes_what_runs_and_no_data() -> None:
+    lines = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    taken = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    assert rules[0] == "*", "nothing but what is named"
+    assert taken == {"manage.py", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", *FOLDERS, *COMMIT}
+    assert not {"data", ".venv", ".git", "tests"} & taken
+    assert rules.index("platform/deploy") > rules.index("!platform"), "where .env may lie"
+    assert (DEPLOY / "Dockerfile.dockerignore").name == f"{(DEPLOY / 'Dockerfile').name}.dockerignore"
+    assert all((ROOT / name).exists() for name in taken - COMMIT)
