@@ -21,6 +21,9 @@ from core.folder_lock import shared
 FORM_BYTES = 4 * 1024 * 1024
 # A client that still sends reads no answer before it is done; what it sends is thrown away for so long.
 PATIENCE_SECONDS = 5
+# Pages are made in threads beside the loop that sends fragments. Whenever the loop wants to go on, each of them may
+# keep it waiting for so long: Python's own 5 ms would add up to seconds when many people open pages at once.
+SWITCH_SECONDS = 0.0005
 WORDS = b"That is larger than this portal takes. Make it smaller and send it again."
 # For browsers that sent a form: no template, no style and no script, since Django is not asked.
 PAGE = (
@@ -93,6 +96,7 @@ def limit() -> int:
 def main() -> None:
     """Daphne's command line. Its server makes the factory by this name and offers no setting for it."""
     daphne.server.HTTPFactory = BoundedFactory
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         with shared(Path(settings.DATA)):
             CommandLineInterface().run(sys.argv[1:])

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from core.wire import PREFIX, WireError, decode, encode, lengths
 logger = logging.getLogger(__name__)
 
 LISTEN_RETRY_SECONDS = 1.0
+CLEAN_SECONDS = 1.0
 
 
 class LocalChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]
@@ -37,6 +39,13 @@ class LocalChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]
         self._server: asyncio.Server | None = None
         self._tried_at = float("-inf")
         self._senders: set[asyncio.Task[None]] = set()
+        self._cleaned_at = float("-inf")
+
+    def _clean_expired(self) -> None:
+        """Once a second, and not with every message: it looks at all channels, which are as many as sockets."""
+        if time.monotonic() - self._cleaned_at >= CLEAN_SECONDS:
+            self._cleaned_at = time.monotonic()
+            super()._clean_expired()
 
     async def group_add(self, group: str, channel: str) -> None:
         """Join. Makes this process the web process."""
