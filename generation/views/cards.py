@@ -185,7 +185,8 @@ def _card(
     images = {image.index: image for image in kept}
     count = 0 if request.capability == "describe" else int(request.param("count", 1))
     indexes = sorted(images) if request.is_final else range(count)
-    slots = tuple(Slot(index, images.get(index)) for index in indexes)
+    drawn = images if request.is_final else {index: images[index] for index in images if index < request.kept}
+    slots = tuple(Slot(index, drawn.get(index)) for index in indexes)
     words, tone = WORDS[State(request.state)]
     words = "Describing" if (words, request.capability) == ("Drawing", "describe") else words
     return Card(
