@@ -1,6 +1,5 @@
 """Requests of the night give way between two pictures, and lose nothing by it."""
 
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from PIL import Image as Picture
 
 from accounts.models import User
 from generation import payloads, scheduler, storage
-from generation.engines.client import RoomClient, RoomSettings
+from generation.engines.client import RoomClient
 from generation.models import Checkpoint, GenerationRequest, Image, Project
 from generation.runner.company import Company
 from generation.runner.pulse import Pulse
@@ -19,29 +18,9 @@ from generation.services.devices import device_ensure
 from generation.services.requests import request_cancel
 from generation.services.transitions import request_fail, request_keep
 from generation.views.cards import card_of
-from tests.generation.engines.tiny import save_diffusion, save_mosaic
 from tests.generation.queue import lease, make_checkpoint, submit
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shelf")
-    save_mosaic(folder / "mosaic")
-    save_diffusion(folder / "diffusion")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def room() -> Iterator[RoomClient]:
-    with RoomClient(RoomSettings(device="cpu", threads=1, stall_seconds=120)) as opened:
-        yield opened
-
-
-@pytest.fixture
-def diffusion(shelf: Path, db: None) -> Checkpoint:
-    return checkpoint_register(path=shelf / "diffusion")
 
 
 def serve(room: RoomClient) -> GenerationRequest:

@@ -3,7 +3,7 @@
 import errno
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,41 +22,11 @@ from generation.runner.opening import Opening
 from generation.runner.pulse import Heartbeat, Pulse
 from generation.runner.sitting import Sitting
 from generation.services import transitions
-from generation.services.checkpoints import checkpoint_register
 from generation.services.devices import device_ensure
 from generation.services.requests import request_cancel, request_submit
-from tests.generation.engines.tiny import save_diffusion, save_mosaic
 from tests.generation.queue import submit, wish
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tiny checkpoints on disk."""
-    folder = tmp_path_factory.mktemp("shelf")
-    save_mosaic(folder / "mosaic")
-    save_diffusion(folder / "diffusion")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def room() -> Iterator[RoomClient]:
-    """One engine room for all tests of this file."""
-    with RoomClient(RoomSettings(device="cpu", threads=1, stall_seconds=120)) as opened:
-        yield opened
-
-
-@pytest.fixture
-def mosaic(shelf: Path, db: None) -> Checkpoint:
-    """Piece by piece."""
-    return checkpoint_register(path=shelf / "mosaic")
-
-
-@pytest.fixture
-def diffusion(shelf: Path, db: None) -> Checkpoint:
-    """Preview by preview."""
-    return checkpoint_register(path=shelf / "diffusion")
 
 
 @pytest.fixture

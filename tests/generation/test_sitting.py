@@ -1,10 +1,9 @@
 """Requests of several people at one sitting: drawn side by side, shown, saved and charged each for itself."""
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,43 +14,17 @@ from PIL import Image as Picture
 
 from accounts.models import User
 from generation import events, scheduler, storage
-from generation.engines.client import RoomClient, RoomSettings
+from generation.engines.client import RoomClient
 from generation.models import Checkpoint, DeviceCommand, GenerationRequest, Image, Membership, Project
 from generation.runner import company, drawing
 from generation.runner.company import Company
 from generation.runner.pulse import Pulse
 from generation.runner.sitting import Sitting
-from generation.services.checkpoints import checkpoint_register
 from generation.services.devices import command_request, device_ensure, device_pause
 from generation.services.requests import request_cancel
-from tests.generation.engines.tiny import save_diffusion, save_mosaic
 from tests.generation.queue import submit
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shelf")
-    save_mosaic(folder / "mosaic")
-    save_diffusion(folder / "diffusion")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def room() -> Iterator[RoomClient]:
-    with RoomClient(RoomSettings(device="cpu", threads=1, stall_seconds=120)) as opened:
-        yield opened
-
-
-@pytest.fixture
-def mosaic(shelf: Path, db: None) -> Checkpoint:
-    return checkpoint_register(path=shelf / "mosaic")
-
-
-@pytest.fixture
-def diffusion(shelf: Path, db: None) -> Checkpoint:
-    return checkpoint_register(path=shelf / "diffusion")
 
 
 @pytest.fixture
