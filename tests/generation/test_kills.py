@@ -129,7 +129,7 @@ def test_a_worker_whose_device_was_taken_ends_with_its_cluster(cluster: ClusterP
         assert cluster.ended() == CRASHED
         assert "is served from another data folder, on far: this worker ends" in cluster.log.read_text()
     finally:
-        Device.objects.update(instance="", heartbeat_at=None)
+        Device.objects.update(instance="", heartbeat_at=None, claimed_at=None)
 
 
 def test_faults_of_the_cluster_lose_nothing_and_leave_nobody(cluster: ClusterProcess, checkpoint: Checkpoint) -> None:
