@@ -24,6 +24,11 @@ QUEUE_DOUBT = 1.5  # what the wait for one's turn may grow to, while nothing bet
 STRETCH = (1.2, 6.0)
 OVERHEAD = 2.0  # seconds of beginning and saving
 MINUTE, ROUND = 60, 5
+# Of a request and its checkpoint, to say how long it takes: every column that is left out makes it quicker.
+NEEDED = (
+    "params", "capability", "lane", "kept", "checkpoint", "checkpoint__defaults", "checkpoint__draws_together",
+    "checkpoint__seconds_per_picture", "checkpoint__size_bytes",
+)  # fmt: skip
 
 Spreads = dict[tuple[uuid.UUID, uuid.UUID | None, Shape], Spread]
 
@@ -58,9 +63,7 @@ def waits_read(only: QuerySet[GenerationRequest] | None = None) -> dict[uuid.UUI
     """Of everybody who waits, or of `only` those of them."""
     waiting = (GenerationRequest.objects.queued() if only is None else only).order_by()
     found = list(
-        waiting.filter(owner__is_active=True, checkpoint__enabled=True)
-        .select_related("checkpoint")
-        .defer("checkpoint__footprint")
+        waiting.filter(owner__is_active=True, checkpoint__enabled=True).select_related("checkpoint").only(*NEEDED)
     )
     if not found:
         return {}
@@ -119,8 +122,9 @@ def promises_held() -> tuple[int, int]:
 
 
 def _promises() -> list[tuple[datetime, datetime, datetime, datetime]]:
+    # Nearly the order of creation, and there is an index for it: years of requests need not be sorted.
     rows = GenerationRequest.objects.filter(state=GenerationRequest.State.COMPLETED, promised_p90_at__isnull=False)
-    newest = rows.order_by("-created_at").values_list("created_at", "promised_p50_at", "promised_p90_at", "finished_at")
+    newest = rows.order_by("-sort_at").values_list("created_at", "promised_p50_at", "promised_p90_at", "finished_at")
     return [
         (asked, half, most, done) for asked, half, most, done in newest[:NEWEST] if half and most and done is not None
     ]

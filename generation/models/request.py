@@ -1,5 +1,7 @@
 """GenerationRequest: the durable queue. A row is claimed by compare-and-swap and fenced by its lease token."""
 
+import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import models
@@ -100,6 +102,9 @@ class GenerationRequest(UuidModel):
     device_seconds = models.FloatField(default=0, help_text="of drawing, as charged; loading left out")
 
     objects = RequestQuerySet.as_manager()
+
+    # Not in the database: places and waiting times as they were when this was accepted, for the page that asked.
+    told: Mapping[uuid.UUID, Any] = {}
 
     class Meta:
         ordering = ("-created_at",)

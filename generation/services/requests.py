@@ -80,7 +80,8 @@ def request_submit(
 
 def _promise(request: GenerationRequest) -> None:
     """Not in the transaction: the whole queue is played forward for it, and nobody may have to wait for that."""
-    request_publish(request.pk, promise_record(request=request))
+    request.told = promise_record(request=request)
+    request_publish(request.pk, request.told)
 
 
 def _check_lane(lane: str) -> None:

@@ -138,16 +138,21 @@ def with_pictures(requests: RequestQuerySet) -> RequestQuerySet:
     return related.prefetch_related("images", "usage")
 
 
-def card_of(requests: RequestQuerySet, pk: uuid.UUID, user: User) -> Card:
+def card_of(
+    requests: RequestQuerySet, pk: uuid.UUID, user: User, places: Mapping[uuid.UUID, Wait] | None = None
+) -> Card:
     """The one of these. Raises Http404."""
-    return cards([get_object_or_404(with_pictures(requests), pk=pk)], user)[0]
+    return cards([get_object_or_404(with_pictures(requests), pk=pk)], user, places)[0]
 
 
-def cards(requests: Iterable[GenerationRequest], user: User) -> list[Card]:
-    """Cards of requests that belong to `user`."""
+def cards(
+    requests: Iterable[GenerationRequest], user: User, places: Mapping[uuid.UUID, Wait] | None = None
+) -> list[Card]:
+    """Cards of requests that belong to `user`. `places`: of those that wait, where they are known already."""
     found = list(requests)
     waiting = any(request.state == State.QUEUED for request in found)
-    places = payloads.waits_of(user) if waiting else {}
+    if places is None:
+        places = payloads.waits_of(user) if waiting else {}
     wanted = {request.project_id for request in found}
     wanted |= {request.source_image.project_id for request in found if request.source_image}
     projects = Project.objects.visible_to(user).filter(pk__in=wanted)

@@ -1,6 +1,7 @@
 """What happens to a request: made, looked at, canceled, tried again. Only by its owner; a stranger gets 404."""
 
 import uuid
+from collections.abc import Mapping
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -18,6 +19,7 @@ from generation.services.requests import request_cancel, request_retry
 from generation.views import PersonRequest
 from generation.views.cards import Card, card_of, cards, with_pictures
 from generation.views.studio import studio_page
+from generation.waits import Wait
 
 INVALID = 422
 PAGES = frozenset({"studio", "history"})  # to which one may come back
@@ -34,7 +36,8 @@ def create(request: PersonRequest) -> HttpResponse:
     if made is None:
         answer = render(request, "generation/_form_errors.html", {"form": form}, status=INVALID)
         return reswap(answer, "none")
-    context = {"form": form, "card": _card(request, made.pk), "today": person_today(user=request.user)}
+    card = _card(request, made.pk, made.told)
+    context = {"form": form, "card": card, "today": person_today(user=request.user)}
     return render(request, "generation/_request_made.html", context)
 
 
@@ -85,11 +88,11 @@ def retry(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
         return _refused(request, error)
     if not request.htmx:
         return redirect("studio")
-    return render(request, "generation/_request_card.html", {"card": _card(request, made.pk)})
+    return render(request, "generation/_request_card.html", {"card": _card(request, made.pk, made.told)})
 
 
-def _card(request: PersonRequest, pk: uuid.UUID) -> Card:
-    return card_of(GenerationRequest.objects.visible_to(request.user), pk, request.user)
+def _card(request: PersonRequest, pk: uuid.UUID, places: Mapping[uuid.UUID, Wait] | None = None) -> Card:
+    return card_of(GenerationRequest.objects.visible_to(request.user), pk, request.user, places)
 
 
 def _refused(request: PersonRequest, error: TesseraError) -> HttpResponse:

@@ -54,9 +54,10 @@ def studio_page(request: PersonRequest, form: StudioForm, status: int = 200) -> 
 
 def studio_cards(user: User) -> list[Card]:
     """All that is open, and the newest of what is done."""
-    mine = with_pictures(GenerationRequest.objects.visible_to(user))
-    found = [*mine.open(), *mine.filter(state__in=GenerationRequest.FINAL)[:RECENT]]
-    return cards(sorted(found, key=lambda request: request.created_at, reverse=True), user)
+    mine = GenerationRequest.objects.visible_to(user)
+    done = mine.filter(state__in=GenerationRequest.FINAL)[:RECENT]
+    shown = [*mine.open().order_by().values_list("pk", flat=True), *done.values_list("pk", flat=True)]
+    return cards(with_pictures(mine.filter(pk__in=shown)), user) if shown else []
 
 
 def source_context(user: User, image: object, upload: object) -> dict[str, object]:

@@ -148,6 +148,7 @@ def _sqlite(data: Path) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": data / "tessera.sqlite3",
+        "CONN_MAX_AGE": None,  # the threads that make pages live on, and opening it takes as long as a query
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
@@ -158,7 +159,7 @@ def _sqlite(data: Path) -> dict[str, Any]:
 
 
 def _postgres(url: str, pool: int) -> dict[str, Any]:
-    """A pool and no persistent connections: under ASGI each request has a thread of its own, which would keep one."""
+    """A pool and no persistent connections: each thread that makes pages would keep one."""
     for module in ("dj_database_url", "psycopg", "psycopg_pool"):
         _require(module, "TESSERA_DATABASE_URL")
     import dj_database_url

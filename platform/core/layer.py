@@ -62,6 +62,11 @@ class LocalChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]
         self.require_valid_group_name(group)
         await self._route("group", group, message)
 
+    def group_send_soon(self, group: str, message: dict[str, Any]) -> None:
+        """`group_send` for plain threads: they neither wait for the loop of the web process nor need one."""
+        self.require_valid_group_name(group)
+        self._hand_over("group", group, message)
+
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Tell one channel. Raises ChannelFull only in the web process itself."""
         self.require_valid_channel_name(channel)
@@ -73,10 +78,14 @@ class LocalChannelLayer(InMemoryChannelLayer):  # type: ignore[misc]
         await asyncio.to_thread(self._sender.close)
 
     async def _route(self, target: str, name: str, message: dict[str, Any]) -> None:
-        home = self._living_home()
-        if home is asyncio.get_running_loop():
+        if self._living_home() is asyncio.get_running_loop():
             await self._deliver(target, name, message)
-        elif home is not None:
+        else:
+            self._hand_over(target, name, message)
+
+    def _hand_over(self, target: str, name: str, message: dict[str, Any]) -> None:
+        home = self._living_home()
+        if home is not None:
             # A plain thread of the web process: its loop must be woken, or the message sleeps.
             asyncio.run_coroutine_threadsafe(self._deliver_quietly(target, name, message), home)
         else:
