@@ -6,6 +6,7 @@ Text goes out at once, frames only against credit (Daphne has no backpressure). 
 import asyncio
 import json
 import logging
+import random
 import time
 import uuid
 from typing import Any
@@ -30,7 +31,8 @@ CLOSE_STALLED = 4408
 CLOSE_TOO_MUCH = 4429
 # A logout closes the socket before it deletes the session, so a socket opened in between is found by an early look.
 FIRST_CHECK_SECONDS = 2.0
-TICK_SECONDS = 0.5
+TICK_SECONDS = 2.0
+SPREAD = 0.25  # sockets that were opened together, after a restart, shall not all be looked at together
 SNAPSHOT_SECONDS = 1.0
 FINAL = frozenset(map(str, GenerationRequest.FINAL))
 
@@ -178,7 +180,7 @@ class StudioConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if self.outbox.stalled(_now(), settings.SOCKET_STALL_SECONDS):
                 await self.end(CLOSE_STALLED, "This page stopped reading.")
             elif _now() >= due:
-                due = _now() + settings.SOCKET_CHECK_SECONDS
+                due = _now() + settings.SOCKET_CHECK_SECONDS * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311
                 await self.check_session(self.user.pk)
 
     async def check_session(self, user_id: uuid.UUID) -> None:

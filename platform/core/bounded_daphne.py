@@ -4,6 +4,7 @@ Daphne reads a body whole, and Twisted parses forms by itself, before Django see
 So anybody could fill the memory. Here a body above the limit is answered with 413, and only Django parses forms.
 """
 
+import gc
 import io
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import daphne.server
 from daphne.cli import CommandLineInterface
 from daphne.http_protocol import HTTPFactory, WebRequest
 from django.conf import settings
+from django.urls import get_resolver
 from twisted.internet import reactor
 
 from core.errors import TesseraError
@@ -24,6 +26,9 @@ PATIENCE_SECONDS = 5
 # Pages are made in threads beside the loop that sends fragments. Whenever the loop wants to go on, each of them may
 # keep it waiting for so long: Python's own 5 ms would add up to seconds when many people open pages at once.
 SWITCH_SECONDS = 0.0005
+# Python looks through everything it ever made for what is left in circles, and stands still meanwhile: 0.2 s and more,
+# every few seconds. What is loaded at the start is left out for good, and there are fewer looks at the rest.
+THRESHOLDS = (10_000, 20, 20)
 WORDS = b"That is larger than this portal takes. Make it smaller and send it again."
 # For browsers that sent a form: no template, no style and no script, since Django is not asked.
 PAGE = (
@@ -72,6 +77,15 @@ class BoundedRequest(WebRequest):  # type: ignore[misc]
         reactor.callLater(PATIENCE_SECONDS, transport.abortConnection)
 
 
+class SettledServer(daphne.server.Server):  # type: ignore[misc]
+    """Daphne's, with all pages loaded before the first one is asked for."""
+
+    def run(self) -> None:
+        """Until it is ended."""
+        settle()
+        super().run()
+
+
 class BoundedFactory(HTTPFactory):  # type: ignore[misc]
     """Makes channels whose requests are bounded."""
 
@@ -93,9 +107,18 @@ def limit() -> int:
     return int(settings.UPLOAD_MAX_BYTES) + FORM_BYTES
 
 
+def settle() -> None:
+    """Load what pages need, and look at it for circles once and never again."""
+    list(get_resolver().url_patterns)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*THRESHOLDS)
+
+
 def main() -> None:
     """Daphne's command line. Its server makes the factory by this name and offers no setting for it."""
     daphne.server.HTTPFactory = BoundedFactory
+    CommandLineInterface.server_class = SettledServer
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         with shared(Path(settings.DATA)):

@@ -45,7 +45,6 @@ class Reader:
                     ping_interval=None,
                     compression=None,
                 ) as socket:
-                    self.open.set()
                     await (self._read(socket) if self.reads else _never_read(socket))
             except (OSError, ConnectionClosed, TimeoutError):
                 self.lost += 1
@@ -54,6 +53,7 @@ class Reader:
     async def _read(self, socket: ClientConnection) -> None:
         taken = 0
         async for message in socket:
+            self.open.set()  # the first is what is open: only then a page has all it shows
             if isinstance(message, bytes):
                 now, frame, taken = time.time(), Frame.unpack(message), taken + 1
                 if frame.canvas_width == STREAMED:

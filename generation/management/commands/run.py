@@ -31,6 +31,7 @@ from generation.services.devices import device_silence
 from generation.services.installation import Administrator, administrator_ensure, welcome_submit
 
 START_SECONDS = 120
+SOCKET_PATIENCE = 30  # seconds for a handshake: when the web process was restarted, every open page comes at once
 # What is wrong with a port; anything else that a listener meets is wrong with the address.
 PORT_ERRORS = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
 ADDRESSES = "Use an address of this machine, or 0.0.0.0 for all of them."
@@ -192,7 +193,8 @@ def web(port: int | None = None) -> Child:
     """Daphne: pages, media, sockets."""
     where = ["-b", settings.HOST, "-p", str(port or settings.PORT)]
     daphne = [sys.executable, "-m", "core.bounded_daphne"]
-    command = [*daphne, *where, "-v", "0", "--no-server-name", "config.asgi:application"]
+    patience = ["--websocket_connect_timeout", str(SOCKET_PATIENCE)]
+    command = [*daphne, *where, "-v", "0", "--no-server-name", *patience, "config.asgi:application"]
     return Child("web", command, child_environment())
 
 
