@@ -19,14 +19,17 @@ def drain() -> int:
     """Draw what waits, one after the other; return after about a minute and ring again. Returns how many were drawn."""
     worker, drawn = the_worker(), 0
     end = time.monotonic() + DRAIN_SECONDS
-    while not worker.leaving:
-        if not worker.serve_one():
-            worker.warm_up()
-            break
-        drawn += 1
-        if time.monotonic() > end:
-            ring(device=worker.device)
-            break
+    try:
+        while not worker.leaving:
+            if not worker.serve_one():
+                worker.warm_up()
+                break
+            drawn += 1
+            if time.monotonic() > end:
+                ring(device=worker.device)
+                break
+    finally:
+        worker.settle()
     return drawn
 
 

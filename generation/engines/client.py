@@ -257,6 +257,8 @@ class RoomClient:
     ) -> Iterator[tuple[int, Reply | Ended]]:
         """Raises ProtocolError when an answer cannot be read; then the room cannot be trusted with another wish."""
         try:
+            if talk.open:
+                yield from self._let_join(child, talk, newcomers)
             while talk.open:
                 for said in talk.open:
                     _tell_cancel(child, talk, said)

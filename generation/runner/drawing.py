@@ -57,10 +57,12 @@ class Drawing:
     pulse: Pulse
     publisher: Publisher = field(init=False)
     pictures: list[Drawn] = field(default_factory=list)
+    unwritten: list[EncodedFragment] = field(default_factory=list)
     answer: str | None = None
     figures: Figures | None = None
     canceled: bool = False
     kept: bool = False
+    left: bool = False  # drawn, and ended when the next one is drawn
     ended: bool = False
     problem: Exception | None = None
     seen: bool = False  # some of it, by its owner
@@ -75,6 +77,10 @@ class Drawing:
         self.pulse.begin(self.request)
         self.publisher.start()
         return Ask(spec_here(self.request.checkpoint), _portion_of(self.request), self._step)
+
+    def is_well(self, error: Exception | None) -> bool:
+        """Whether nothing but its completion is left to do."""
+        return error is None and self.problem is None and not self.canceled and not self._rest_waits
 
     def end(self, error: Exception | None, seconds: float = 0.0) -> None:
         """Save and complete; or settle what went wrong. Raises only what nobody can settle (DatabaseError).
@@ -99,6 +105,7 @@ class Drawing:
         """What went wrong; None when the pictures are kept."""
         try:
             if not self.canceled:
+                self._write()
                 self._require_all()
                 self._save()
         except Exception as error:  # noqa: BLE001 whatever it is becomes an outcome in the row
@@ -163,10 +170,17 @@ class Drawing:
         self._begin()
         self.seen = True
         fragment = replace(fragment, index=self.request.kept + fragment.index)
-        if fragment.kind is Kind.FINAL:
-            self.pictures.append(image_write(request=self.request, final=fragment))
-        else:
+        if fragment.kind is not Kind.FINAL:
             self.publisher.fragment(fragment)
+            return
+        self.unwritten.append(fragment)
+        if len(self.pictures) + 1 < self.request.portion:  # the room draws on; the last is written at the end
+            self._write()
+
+    def _write(self) -> None:
+        while self.unwritten:
+            self.pictures.append(image_write(request=self.request, final=self.unwritten[0]))
+            del self.unwritten[0]
 
     def _say(self, words: Words) -> None:
         self._begin()

@@ -1,4 +1,7 @@
-"""Requests for one checkpoint at one sitting: the room draws them side by side where it can, each has its own end."""
+"""Requests for one checkpoint at one sitting: the room draws them side by side where it can, each has its own end.
+
+The room shall not be idle while a picture is written and told: who may `leave` that does it when the next one is drawn.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -21,11 +24,17 @@ Companions = Callable[[int], Sequence[GenerationRequest]]
 
 @dataclass(slots=True)
 class Sitting:
-    """One sitting. `companions`, told how many pictures are drawn now, gives claimed requests that join."""
+    """One sitting. `companions`, told how many pictures are drawn now, gives claimed requests that join.
+
+    `meanwhile` is done once, as soon as the room has something to draw. `may_leave`: what was drawn well when nothing
+    else was left to draw is not ended here, but by `settle`.
+    """
 
     room: RoomClient
     pulse: Pulse
     companions: Companions = lambda pictures: ()
+    meanwhile: Callable[[], None] | None = None
+    may_leave: bool = False
     drawings: list[Drawing] = field(default_factory=list)
     _faults: list[Exception] = field(default_factory=list)  # nobody's outcome, told when all have ended
 
@@ -40,16 +49,37 @@ class Sitting:
                     self._hand_on(self.drawings[place], reply)
         except Exception as error:  # noqa: BLE001 whatever it is becomes an outcome in the rows
             problem = error
+        self._do_meanwhile()
         for drawing in self._open:
             self._end(drawing, problem)
-        if self._faults:
-            raise self._faults[0]
+        self._raise_fault()
+
+    def settle(self) -> None:
+        """End what was left. Raises what `serve` raises."""
+        for drawing in self.drawings:
+            if not drawing.ended:
+                self._end(drawing, None)
+        self._raise_fault()
 
     @property
     def _open(self) -> list[Drawing]:
-        return [drawing for drawing in self.drawings if not drawing.ended]
+        return [drawing for drawing in self.drawings if not (drawing.ended or drawing.left)]
+
+    def _raise_fault(self) -> None:
+        if self._faults:
+            raise self._faults[0]
+
+    def _do_meanwhile(self) -> None:
+        owed, self.meanwhile = self.meanwhile, None
+        try:
+            if owed is not None:
+                owed()
+        except Exception as fault:  # of others: what is drawn goes on
+            logger.exception("What was left to do was not done")
+            self._faults.append(fault)
 
     def _newcomers(self) -> list[Ask]:
+        self._do_meanwhile()
         if self.pulse.leaving:
             return []
         pictures = sum(drawing.request.portion for drawing in self._open)
@@ -75,7 +105,9 @@ class Sitting:
     def _hand_on(self, drawing: Drawing, reply: Reply | Ended) -> None:
         """A fault of one drawing ends that one: the room is told, and answers with its end."""
         if isinstance(reply, Ended):
-            self._end(drawing, reply.error, reply.device_seconds)
+            drawing.left = self.may_leave and self._open == [drawing] and drawing.is_well(reply.error)
+            if not drawing.left:
+                self._end(drawing, reply.error, reply.device_seconds)
         elif drawing.problem is None:
             self._guard(drawing, lambda: drawing.hear(reply))
 

@@ -3,10 +3,12 @@
 import functools
 import logging
 import os
+from functools import partial
 
 from generation import scheduler
 from generation.engines.client import RoomClient
 from generation.engines.errors import CanceledError
+from generation.models import GenerationRequest
 from generation.runner.company import Company
 from generation.runner.opening import Opening
 from generation.runner.patience import patiently
@@ -37,6 +39,7 @@ class Worker:
         self.upkeep = Upkeep(self.device, self.room)
         self.presence = Presence(self.device)
         self._fresh = True
+        self._last: Sitting | None = None  # its completion is left to do
         self.pulse.touch()
         if not device_introduce(device=self.device):
             end_taken(self.device)
@@ -54,20 +57,38 @@ class Worker:
         return [name for name, _ in status.resident] if status else []
 
     def serve_one(self) -> bool:
-        """Draw the next request and those that join it; false when nobody waits, or the device can draw nothing."""
+        """Draw the next request and those that join it; false when nobody waits, or the device can draw nothing.
+
+        The last of it is completed when the next one is drawn, or by `settle`.
+        """
         self.upkeep.between()
         quietly(self.presence.refresh)
         self._reap()
         patiently(requests_refuse, touch=self.pulse.touch)
+        if not self.resident:
+            self.settle()  # what opens or loads takes long
         if not self.opening.opens(self._tick):
             return False
-        request = patiently(lambda: scheduler.claim_next(self.device, self.resident), touch=self.pulse.touch)
+        request = self._claim()
+        if request is None and self.settle():
+            request = self._claim()  # somebody may have waited for just that
         if request is None:
             return False
-        request_announce(request.pk)
-        places_announce()
-        Sitting(self.room, self.pulse, Company(self.device, request)).serve(request)
+        before, company = self._last, Company(self.device, request)
+        sitting = Sitting(self.room, self.pulse, company, partial(_tell, before, request), may_leave=True)
+        self._last = sitting
+        sitting.serve(request)
         return True
+
+    def settle(self) -> bool:
+        """Complete what was drawn last; whether anything was left to do."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.settle()
+        return last is not None
+
+    def _claim(self) -> GenerationRequest | None:
+        return patiently(lambda: scheduler.claim_next(self.device, self.resident), touch=self.pulse.touch)
 
     def _look_around(self) -> None:
         """Beside the heartbeat, in its thread: what is here, whether a bell was lost, whether places changed."""
@@ -97,6 +118,16 @@ class Worker:
         dead = self.device if self._fresh else None
         patiently(lambda: leases_reap(dead=dead), touch=self.pulse.touch)
         self._fresh = False
+
+
+def _tell(before: Sitting | None, request: GenerationRequest) -> None:
+    """What is done while the room has begun to draw `request`."""
+    try:
+        if before is not None:
+            before.settle()
+    finally:
+        request_announce(request.pk)
+        places_announce()
 
 
 @functools.cache
