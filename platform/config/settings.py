@@ -47,7 +47,7 @@ DEVICE = env_choice("TESSERA_DEVICE", "auto", ["auto", "cpu", "cuda", "mps"])
 # Where else checkpoints of the same names lie on this machine; how long a silent device is waited for.
 CHECKPOINTS = env_paths("TESSERA_CHECKPOINTS")
 GONE_MINUTES = env_int("TESSERA_GONE_MINUTES", 60, least=1, most=100_000)
-PAGES_AT_ONCE = env_int("TESSERA_PAGES_AT_ONCE", 4, least=1, most=64)
+PAGES_AT_ONCE = env_int("TESSERA_PAGES_AT_ONCE", 2, least=1, most=64)
 THREADS = env_int("TESSERA_THREADS", 0, least=0, most=512)
 # Where the engine room draws on the CPU, pages and streams come first.
 ROOM_NICE = env_int("TESSERA_ROOM_NICE", 5, least=0, most=19)
