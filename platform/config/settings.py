@@ -47,7 +47,6 @@ DEVICE = env_choice("TESSERA_DEVICE", "auto", ["auto", "cpu", "cuda", "mps"])
 # Where else checkpoints of the same names lie on this machine; how long a silent device is waited for.
 CHECKPOINTS = env_paths("TESSERA_CHECKPOINTS")
 GONE_MINUTES = env_int("TESSERA_GONE_MINUTES", 60, least=1, most=100_000)
-PAGES_AT_ONCE = env_int("TESSERA_PAGES_AT_ONCE", 2, least=1, most=64)
 THREADS = env_int("TESSERA_THREADS", 0, least=0, most=512)
 # Where the engine room draws on the CPU, pages and streams come first.
 ROOM_NICE = env_int("TESSERA_ROOM_NICE", 5, least=0, most=19)
@@ -204,6 +203,8 @@ USE_I18N = False
 STATIC_URL = "static/"
 STATIC_ROOT = DATA / "static"
 S3 = s3_bucket()
+# All pages of a web process share one interpreter; more at once is for those that wait for another machine.
+PAGES_AT_ONCE = env_int("TESSERA_PAGES_AT_ONCE", 8 if SHARED or S3 else 2, least=1, most=64)
 STORAGES = storages(S3)
 DOWNLOADS = downloads(S3)
 DOWNLOAD_SECONDS = 300

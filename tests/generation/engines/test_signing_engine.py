@@ -87,7 +87,7 @@ def written(folder: Path, chain: bytes, key: Any, form: PrivateFormat = PrivateF
         ("rsa", PrivateFormat.TraditionalOpenSSL, "ps256"),
         ("ed25519", PrivateFormat.PKCS8, "ed25519"),
     ],
-    ids=str,
+    ids=lambda one: getattr(one, "name", str(one)),
 )
 def test_every_kind_of_key_signs(kind: Any, form: PrivateFormat, algorithm: str, tmp_path: Path) -> None:
     if kind == "rsa":
