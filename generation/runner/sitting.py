@@ -57,7 +57,7 @@ class Sitting:
     def settle(self) -> None:
         """End what was left. Raises what `serve` raises."""
         for drawing in self.drawings:
-            if not drawing.ended:
+            if drawing.left and not drawing.ended:
                 self._end(drawing, None)
         self._raise_fault()
 
@@ -66,8 +66,9 @@ class Sitting:
         return [drawing for drawing in self.drawings if not (drawing.ended or drawing.left)]
 
     def _raise_fault(self) -> None:
-        if self._faults:
-            raise self._faults[0]
+        faults, self._faults = self._faults, []
+        if faults:
+            raise faults[0]
 
     def _do_meanwhile(self) -> None:
         owed, self.meanwhile = self.meanwhile, None
