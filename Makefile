@@ -7,6 +7,9 @@ PIP := $(PY) -m pip install --disable-pip-version-check --quiet --constraint pla
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
+# Test processes beside each other. Most tests wait for what they started, so two are quicker on two cores.
+JOBS ?= 2
+
 .PHONY: help run test lint bench machines chaos load screenshots constraints clean
 
 help: ## show the commands
@@ -18,7 +21,7 @@ run: .venv/installed ## install what is needed and start the portal
 test: .venv/installed-test ## install what the tests need and run them
 	@$(PY) -m tests.browser --prepare
 	@$(PY) -m tests.servers --prepare
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: .venv/installed-lint ## style, types, contracts, system checks
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

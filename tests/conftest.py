@@ -1,5 +1,6 @@
 """The cast and the stage: alice (owner), bob (project member), charlie (stranger), olga (operator), nobody."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from accounts.models import User
 from generation.models import Membership, Project
 from tests.generation.cluster import database
 
+# Two test processes and the portals of both share the machine: teams of threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "correct horse battery"
 

@@ -43,7 +43,7 @@ def _describe(request: PersonRequest, picture: Image | Upload) -> HttpResponse:
         return _refused(request, str(error))
     if not request.htmx:
         return redirect("studio")
-    card = card_of(GenerationRequest.objects.visible_to(request.user), made.pk, request.user, made.told)
+    card = card_of(GenerationRequest.objects.visible_to(request.user), made.pk, request.user, made.told or None)
     return render(request, "generation/_request_card.html", {"card": card})
 
 

@@ -36,7 +36,7 @@ def create(request: PersonRequest) -> HttpResponse:
     if made is None:
         answer = render(request, "generation/_form_errors.html", {"form": form}, status=INVALID)
         return reswap(answer, "none")
-    card = _card(request, made.pk, made.told)
+    card = _card(request, made.pk, made.told or None)
     context = {"form": form, "card": card, "today": person_today(user=request.user)}
     return render(request, "generation/_request_made.html", context)
 
@@ -88,7 +88,7 @@ def retry(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
         return _refused(request, error)
     if not request.htmx:
         return redirect("studio")
-    return render(request, "generation/_request_card.html", {"card": _card(request, made.pk, made.told)})
+    return render(request, "generation/_request_card.html", {"card": _card(request, made.pk, made.told or None)})
 
 
 def _card(request: PersonRequest, pk: uuid.UUID, places: Mapping[uuid.UUID, Wait] | None = None) -> Card:

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -208,8 +210,11 @@ def test_who_was_drawn_beside_others_when_the_room_died_is_drawn_alone(
     rows = [cluster.wait_for(request, "completed", attempt=2) for request in requests]
     for row in rows:
         assert_complete(row)
-    ends, starts = sorted(str(row.finished_at) for row in rows), sorted(str(row.started_at) for row in rows)
-    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False)), "one after the other"
+    rows.sort(key=lambda row: str(row.started_at))
+    for row, after in pairwise(rows):
+        assert row.started_at is not None and after.started_at is not None
+        drawn = row.started_at + timedelta(seconds=row.figures["total_seconds"])
+        assert drawn <= after.started_at, "one after the other"
 
 
 def test_a_kill_between_the_files_and_their_rows(cluster: ClusterProcess, checkpoint: Checkpoint) -> None:
