@@ -115,7 +115,7 @@ class TimedDecoder(JanusDecoder):
         super().__init__(parts, draft=parts.draft())
         self.fragments: list[Patch] = []
         self.clock = Stopwatch()
-        self.spent, self.first, self.began = 0.0, 0.0, self.clock()
+        self.spent, self.first, self.last, self.began = 0.0, 0.0, 0.0, self.clock()
         self.whole: Pixels | None = None
 
     def feed(self, code: int) -> Patch | None:
@@ -129,8 +129,10 @@ class TimedDecoder(JanusDecoder):
         return patch
 
     def final(self) -> Pixels:
-        """Kept."""
+        """Kept, and timed."""
+        began = self.clock()
         self.whole = super().final()
+        self.last = self.clock() - began
         return self.whole
 
     def error(self) -> float:

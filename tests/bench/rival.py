@@ -23,9 +23,9 @@ def begin_when_told() -> None:
     sys.stdin.readline()
 
 
-def tell(found: object) -> None:
-    """The last thing that the process does."""
-    sys.stdout.write(json.dumps([found, time.perf_counter()]) + "\n")
+def tell(found: object, *moments: float) -> None:
+    """The last thing that the process does. `moments`: by its `perf_counter`, before now."""
+    sys.stdout.write(json.dumps([found, [*moments, time.perf_counter()]]) + "\n")
     sys.stdout.flush()
 
 
@@ -61,11 +61,14 @@ class Rival:
         os.kill(self._process.pid, signal.SIGSTOP)
         self._turns.append((began, time.perf_counter()))
 
-    def finish(self) -> tuple[Any, float]:
-        """The rest of it: what it told, and the seconds of its own turns."""
+    def finish(self) -> tuple[Any, list[float]]:
+        """The rest of it: what it told, and the seconds of its own turns until each moment and until its end."""
         began = time.perf_counter()
         os.kill(self._process.pid, signal.SIGCONT)
         assert self._process.stdout is not None
-        found, ended = json.loads(self._process.stdout.readlines()[-1])  # one clock for all processes of a machine
+        found, moments = json.loads(self._process.stdout.readlines()[-1])  # one clock for all processes of a machine
         self._turns.append((began, float("inf")))
-        return found, sum(max(min(end, ended) - start, 0.0) for start, end in self._turns)
+        return found, [self._worked_until(moment) for moment in moments]
+
+    def _worked_until(self, moment: float) -> float:
+        return sum(max(min(end, moment) - start, 0.0) for start, end in self._turns)
