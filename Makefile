@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
 # Test processes beside each other. Most tests wait for what they started, so two are quicker on two cores.
-JOBS ?= 2
+JOBS ?= $(shell test "$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)" -gt 1 && echo 2 || echo 0)
 
 .PHONY: help run test lint bench machines chaos load screenshots constraints clean
 
@@ -18,7 +18,7 @@ help: ## show the commands
 run: .venv/installed ## install what is needed and start the portal
 	@exec $(PY) manage.py run
 
-test: .venv/installed-test ## install what the tests need and run them
+test: .venv/installed-test ## install what the tests need and run them (JOBS=0: in one process)
 	@$(PY) -m tests.browser --prepare
 	@$(PY) -m tests.servers --prepare
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)

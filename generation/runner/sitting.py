@@ -55,7 +55,8 @@ class Sitting:
         self._raise_fault()
 
     def settle(self) -> None:
-        """End what was left. Raises what `serve` raises."""
+        """End what was left, and do what is still to be done. Raises what `serve` raises."""
+        self._do_meanwhile()
         for drawing in self.drawings:
             if drawing.left and not drawing.ended:
                 self._end(drawing, None)

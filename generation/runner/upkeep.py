@@ -1,6 +1,7 @@
 """Keeps the engine room fit between two requests: obeys operators, follows their limits, replaces a room that grew."""
 
 import logging
+from collections.abc import Callable
 
 from django.db import DatabaseError
 
@@ -24,9 +25,9 @@ State = tuple[int, int, list[CheckpointSpec]] | None
 class Upkeep:
     """Of one device's room. Every method leaves the room usable, or closed: then the next request opens a fresh one."""
 
-    def __init__(self, device: Device, room: RoomClient) -> None:
-        self._device = device
-        self._room = room
+    def __init__(self, device: Device, room: RoomClient, before: Callable[[], object] = lambda: None) -> None:
+        """`before`: done before anything that may take long."""
+        self._device, self._room, self._before = device, room, before
         self._told = False  # whether a room keeps any warm
         self._away: State = None  # of the room when an operator unloaded everything
 
@@ -68,6 +69,7 @@ class Upkeep:
 
     def _unload(self) -> None:
         """Everything goes, and stays away until the next request."""
+        self._before()
         self._room.unload()
         self._away = self._now(_kept())
 
@@ -79,6 +81,7 @@ class Upkeep:
             self._replace(CHANGED)
 
     def _replace(self, reason: str) -> None:
+        self._before()
         self._room.close()
         device_recycled(device=self._device, reason=reason)
 

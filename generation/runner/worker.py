@@ -36,7 +36,7 @@ class Worker:
         self.pulse = PULSE
         self.room = RoomClient(settings_of(self.device))
         self.opening = Opening(self.device, self.room)
-        self.upkeep = Upkeep(self.device, self.room)
+        self.upkeep = Upkeep(self.device, self.room, self.settle)
         self.presence = Presence(self.device)
         self._fresh = True
         self._last: Sitting | None = None  # its completion is left to do

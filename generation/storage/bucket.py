@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, TypeVar, cast
 
 import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 from django.core.files.base import ContentFile
@@ -159,7 +158,7 @@ def _outside_client(inside: Any) -> Any:
         region_name=settings.S3["region"] or None,
         aws_access_key_id=settings.S3["access_key"] or None,
         aws_secret_access_key=settings.S3["secret_key"] or None,
-        config=Config(signature_version="s3v4", s3={"addressing_style": settings.S3["addressing"]}),
+        config=inside.meta.config,
     )
 
 

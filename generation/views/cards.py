@@ -199,7 +199,7 @@ def _card(
         slots,
         words,
         tone,
-        wait_words(places.get(request.pk)),
+        wait_words(places.get(request.pk)) if request.state == State.QUEUED else "",
         has_project,
         _described(request, seen),
         request.state == State.QUEUED and request.pk not in firsts,

@@ -26,6 +26,7 @@ REDIS_CONNECT_SECONDS = 3
 # A layer waits up to five seconds for a message; with the driver's own five, quiet sockets would break.
 READ_SECONDS = 30
 S3_MEMORY_BYTES = 16 * 1024 * 1024
+S3_CONNECT_SECONDS, S3_READ_SECONDS = 5, 20
 
 
 def databases(data: Path, url: str, pool: int) -> dict[str, Any]:
@@ -59,6 +60,19 @@ def caches(redis: str) -> dict[str, Any]:
     return {"default": {"BACKEND": backend, "LOCATION": redis, "KEY_PREFIX": "tessera-json", "OPTIONS": options}}
 
 
+def _s3_client(s3: dict[str, str]) -> Any:
+    """How an S3 is asked: by itself botocore waits five minutes for one that swallows everything."""
+    from botocore.config import Config
+
+    return Config(
+        signature_version="s3v4",
+        s3={"addressing_style": s3["addressing"]},
+        connect_timeout=S3_CONNECT_SECONDS,
+        read_timeout=S3_READ_SECONDS,
+        retries={"total_max_attempts": 2, "mode": "standard"},
+    )
+
+
 def storages(s3: dict[str, str]) -> dict[str, Any]:
     """Pictures in an S3 bucket where one is named, else in the media folder. Static files are never there."""
     static = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
@@ -70,8 +84,7 @@ def storages(s3: dict[str, str]) -> dict[str, Any]:
         "region_name": s3["region"] or None,
         "access_key": s3["access_key"] or None,
         "secret_key": s3["secret_key"] or None,
-        "addressing_style": s3["addressing"],
-        "signature_version": "s3v4",
+        "client_config": _s3_client(s3),
         "default_acl": None,
         "file_overwrite": True,  # names are drawn by lot, and asking first would cost a question each time
         "max_memory_size": S3_MEMORY_BYTES,

@@ -9,8 +9,9 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
 
-from core.pages import PageHandler
+from core.pages import Gate, PageHandler
 
 urlpatterns: list[Any] = []
 
@@ -25,6 +26,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.now = self.most = 0
+        self.seen: list[str] = []
         self.threads: set[str] = set()
         self.go_on = threading.Event()
         self._lock = threading.Lock()
@@ -34,6 +36,7 @@ class Watched:
         with self._lock:
             self.now += 1
             self.most = max(self.most, self.now)
+            self.seen.append(str(request.method))
             self.threads.add(threading.current_thread().name)
         self.go_on.wait(20)
         with self._lock:
@@ -41,13 +44,15 @@ class Watched:
         return HttpResponse("done")
 
 
-async def get(handler: PageHandler, url: str) -> dict[str, Any]:
-    """The head and the body of the answer."""
+async def get(
+    handler: PageHandler, url: str, *, method: str = "GET", leaves: asyncio.Event | None = None
+) -> dict[str, Any]:
+    """The head and the body of the answer; nothing to who `leaves`."""
     scope = {
-        "type": "http", "method": "GET", "path": url, "headers": [(b"host", b"localhost")], "query_string": b"",
+        "type": "http", "method": method, "path": url, "headers": [(b"host", b"localhost")], "query_string": b"",
         "scheme": "http", "server": ("localhost", 80), "client": ("127.0.0.1", 1), "http_version": "1.1",
     }  # fmt: skip
-    asked, answered = asyncio.Event(), asyncio.Event()
+    asked, answered = asyncio.Event(), leaves or asyncio.Event()
     found: dict[str, Any] = {"body": b""}
 
     async def receive() -> dict[str, Any]:
@@ -71,7 +76,7 @@ async def get(handler: PageHandler, url: str) -> dict[str, Any]:
 def watched() -> Watched:
     """Reached at /watched."""
     page = Watched()
-    urlpatterns[:] = [path("watched", page)]
+    urlpatterns[:] = [path("watched", csrf_exempt(page))]
     return page
 
 
@@ -99,16 +104,14 @@ async def test_so_many_pages_are_made_at_once_and_all_are_answered(watched: Watc
 
 
 @override_settings(ROOT_URLCONF=__name__, PAGES_AT_ONCE=1)
-async def test_who_waits_too_long_for_a_page_that_hangs_goes_in_beside_it(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_when_all_that_are_made_hang_one_more_goes_in(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.pages.PATIENCE_SECONDS", 0.2)
     handler = PageHandler()
     asked = [asyncio.create_task(get(handler, "/watched")) for _ in range(3)]
     await until(lambda: watched.now == 3)
     watched.go_on.set()
     await asyncio.gather(*asked)
-    # Who came in beside the others left no place behind.
+    # What hung left no place behind.
     watched.go_on.clear()
     monkeypatch.setattr(handler._gate, "_patience", 20.0)
     asked = [asyncio.create_task(get(handler, "/watched")) for _ in range(3)]
@@ -117,6 +120,40 @@ async def test_who_waits_too_long_for_a_page_that_hangs_goes_in_beside_it(
     assert watched.now == 1
     watched.go_on.set()
     await asyncio.gather(*asked)
+
+
+async def test_nobody_loses_patience_while_others_come_out() -> None:
+    gate, most, inside = Gate(1, 0.3), 0, 0
+
+    async def page() -> None:
+        nonlocal most, inside
+        await gate.enter()
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0.05)
+        inside -= 1
+        gate.leave()
+
+    await asyncio.gather(*[page() for _ in range(20)])  # the last one waits for a second
+    assert (most, gate._inside) == (1, 0)
+
+
+@override_settings(ROOT_URLCONF=__name__, PAGES_AT_ONCE=1)
+async def test_who_leaves_frees_no_thread_and_what_was_sent_is_done(watched: Watched) -> None:
+    handler = PageHandler()
+    leaves = asyncio.Event()
+    asked = [asyncio.create_task(get(handler, "/watched", leaves=leaves))]
+    await until(lambda: watched.now == 1)
+    asked += [asyncio.create_task(get(handler, "/watched", leaves=leaves)) for _ in range(3)]
+    asked += [asyncio.create_task(get(handler, "/watched", method="POST", leaves=leaves))]
+    await asyncio.sleep(0.05)
+    leaves.set()
+    assert await asyncio.gather(*asked) == [{"body": b""}] * 5
+    await asyncio.sleep(0.1)
+    assert watched.now == 1, "its thread goes on, and nobody goes in beside it"
+    watched.go_on.set()
+    await until(lambda: watched.seen == ["GET", "POST"])
+    await until(lambda: handler._gate._inside == 0)
 
 
 @override_settings(ROOT_URLCONF=__name__)
