@@ -170,10 +170,14 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     stopped = Report("stopped", "Stopped and saved.", exit_code=130).to_line()
     waits = f"import sys; print('no report', flush=True); sys.stdin.read(); print({stopped!r})"
     monkeypatch.setattr(trainer, "DOOR", (sys.executable, "-c", waits))
-    interrupter = soon(lambda: time.sleep(1) or True, lambda: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(CommandError, match=r"Stopped and saved\. Go on: .* diffusion --resume --folder") as caught:
-        call_command("train_starter", "diffusion", folder=str(tmp_path))
-    interrupter.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    try:
+        interrupter = soon(lambda: time.sleep(1) or True, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(CommandError, match=r"Stopped and saved\. Go on: .* diffusion --resume --folder") as caught:
+            call_command("train_starter", "diffusion", folder=str(tmp_path))
+        interrupter.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert caught.value.returncode == 130
 
 
