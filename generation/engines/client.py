@@ -3,6 +3,7 @@
 Keeps one room alive between wishes. A crash, a hang or a kill fails the one wish; the next gets a fresh room.
 """
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from generation.engines.child import Child
-from generation.engines.errors import CanceledError, EngineError, InvalidParamsError, RoomStalledError
+from generation.engines.errors import CanceledError, EngineError, InvalidParamsError, RoomError, RoomStalledError
 from generation.engines.fragments import LOADED, LOADING, Ended, Note, Words
 from generation.engines.limits import CREEP_LIMIT, NO_LIMITS, Limits
 from generation.engines.params import CheckpointSpec, GenerationParams
@@ -33,6 +34,8 @@ from generation.engines.protocol import (
     words_of,
 )
 from generation.engines.talk import TICK_SECONDS, Ask, Said, Stepped, Talk, Tick
+
+logger = logging.getLogger(__name__)
 
 MEGABYTE = 1024 * 1024
 
@@ -185,13 +188,30 @@ class RoomClient:
         newcomers: Callable[[], Sequence[Ask]] = tuple,
     ) -> Generator[tuple[int, Reply | Ended]]:
         with self._my_turn(talk):
-            child = self._open(talk)
+            former, child = self._child, self._open(talk)
             try:
-                for frame, stepped in frames:
-                    yield from self._let_in(child, frame, talk, stepped)
-                yield from self._replies(child, talk, newcomers)
+                try:
+                    yield from self._speak(child, talk, frames, newcomers)
+                except RoomError:
+                    if child is not former or child.alive or not talk.is_unheard:
+                        raise
+                    # It died between two wishes, and we had not heard of it yet: no fault of who is next.
+                    logger.warning("The engine room was gone before it began; a fresh one is asked")
+                    sent, child = talk.begin_anew(), self._open(talk)
+                    yield from self._speak(child, talk, sent, newcomers)
             finally:
                 self._part(child, talk)
+
+    def _speak(
+        self,
+        child: Child,
+        talk: Talk,
+        frames: Sequence[tuple[Frame, Stepped | None]],
+        newcomers: Callable[[], Sequence[Ask]],
+    ) -> Iterator[tuple[int, Reply | Ended]]:
+        for frame, stepped in frames:
+            yield from self._let_in(child, frame, talk, stepped)
+        yield from self._replies(child, talk, newcomers)
 
     def _frame(self, ask: Ask) -> Frame:
         parts, body = join_parts([ask.params.source, ask.params.mask])
@@ -244,7 +264,7 @@ class RoomClient:
             self._say(child, frame, talk, stepped)
 
     def _say(self, child: Child, frame: Frame, talk: Talk, stepped: Stepped | None) -> None:
-        talk.say(frame.number, stepped)
+        talk.say(frame, stepped)
         talk.hopeless = True  # as long as half a frame is on its way, nothing else can be said
         try:
             child.channel.send(frame, waiting=talk.check)
@@ -265,6 +285,7 @@ class RoomClient:
                 frame = child.next_frame(TICK_SECONDS)
                 one = None if frame is None else talk.find(frame.number)
                 if frame is not None and one is not None:
+                    talk.heard = True
                     talk.progress()
                     for reply in self._heard(frame, one, talk):
                         yield one.place, reply

@@ -11,6 +11,7 @@ from generation.engines.params import CheckpointSpec, GenerationParams
 
 if TYPE_CHECKING:
     from generation.engines.client import RoomSettings
+    from generation.engines.protocol import Frame
 
 TICK_SECONDS = 0.25
 
@@ -31,11 +32,16 @@ class Ask:
 class Said:
     """A wish of a conversation, and its place there. `over`: nothing more will be told of it."""
 
-    number: int
+    frame: "Frame | None"
     place: int
     stepped: Stepped | None = None
     over: bool = False
     told: bool = False  # the room, that it is canceled
+
+    @property
+    def number(self) -> int:
+        """Under which it was sent; 0 if it was not."""
+        return self.frame.number if self.frame else 0
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +53,7 @@ class Talk:
     said: list[Said] = field(default_factory=list)
     canceled: bool = False  # all of it, set by any thread, perhaps before anything was said
     hopeless: bool = False  # waiting longer makes no sense
+    heard: bool = False  # the room has said something of a wish
     _unwanted: set[int] = field(
         default_factory=set
     )  # places that are canceled, by any thread, perhaps before they exist
@@ -74,14 +81,26 @@ class Talk:
         """Whether the wish of this place, said already or not, is not wanted any more."""
         return self.canceled or place in self._unwanted
 
-    def say(self, number: int, stepped: Stepped | None = None) -> None:
-        """The next place is that of a wish which is sent under this number."""
-        self.said.append(Said(number, len(self.said), stepped))
+    def say(self, frame: "Frame", stepped: Stepped | None = None) -> None:
+        """The next place is that of a wish which is sent in this frame."""
+        self.said.append(Said(frame, len(self.said), stepped))
 
     def pass_over(self) -> int:
         """The next place is that of a wish which is not sent at all; the place."""
-        self.said.append(Said(0, len(self.said), over=True))
+        self.said.append(Said(None, len(self.said), over=True))
         return self.said[-1].place
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether every wish was sent and waits, and the room has not said a word of any."""
+        wanted = not (self.heard or self.canceled or self._unwanted)
+        return wanted and bool(self.said) and self.open == self.said
+
+    def begin_anew(self) -> "list[tuple[Frame, Stepped | None]]":
+        """All that was said, to be said again in the same order."""
+        sent = [(one.frame, one.stepped) for one in self.said if one.frame]
+        self.said, self.hopeless = [], False
+        return sent
 
     def find(self, number: int) -> Said | None:
         """The open wish of that number."""

@@ -143,6 +143,24 @@ def test_kill_nine_fails_the_one_wish_and_the_next_gets_a_fresh_room(
     assert room.start().pid != pid
 
 
+def test_a_room_that_dies_before_it_hears_of_a_wish_costs_it_nothing(
+    room: RoomClient, diffusion: CheckpointSpec, caplog: pytest.LogCaptureFixture
+) -> None:
+    pid = room.start().pid
+    os.kill(pid, signal.SIGSTOP)  # so that the wish is surely on its way when it dies
+    threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+    assert len(draw(room, diffusion, wish(steps=2)).finals) == 1
+    assert room.start().pid != pid
+    assert "gone before it began" in caplog.text
+    # Who was the first of a fresh room, or was heard of, has no second try: it may be what killed it.
+    pid = room.start().pid
+    replies = room.generate(diffusion, LONG)
+    next(replies)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(RoomError):
+        list(replies)
+
+
 def test_a_room_that_hangs_is_ended_in_time(diffusion: CheckpointSpec) -> None:
     with RoomClient(SETTINGS) as room:
         draw(room, diffusion, wish(steps=2))
