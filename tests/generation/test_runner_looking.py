@@ -1,6 +1,6 @@
 """Requests that look at a picture, in a real engine room: an edit ends with pictures, a description with words."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 
 from accounts.models import User
 from generation import events, scheduler, storage
-from generation.engines.client import RoomClient, RoomSettings
+from generation.engines.client import RoomClient
 from generation.models import Checkpoint, GenerationRequest, Image, Project, Upload
 from generation.runner import publisher
 from generation.runner.pulse import Pulse
@@ -28,13 +28,6 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_looking(tmp_path_factory.mktemp("shelf") / "looking")
-
-
-@pytest.fixture(scope="module")
-def room() -> Iterator[RoomClient]:
-    """One engine room for all tests of this file."""
-    with RoomClient(RoomSettings(device="cpu", threads=1, stall_seconds=120)) as opened:
-        yield opened
 
 
 @pytest.fixture
