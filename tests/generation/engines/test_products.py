@@ -1,16 +1,18 @@
 """Products of rows and weights: as the layers themselves, and for each row the same whatever its company."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from transformers import LlamaConfig, LlamaModel
 
-from generation.engines import products
 from generation.engines.int8 import Int8Product, works_in_int8
 from generation.engines.llama import Library, Llama, language_of
-from generation.engines.products import Packed, Plain, maker_for, packs
+from generation.engines.products import Packed, Plain, joined, maker_for, packs
 
 WIDE = 2048  # from here on oneDNN has another way for a single row
 
@@ -43,18 +45,19 @@ def test_weights_are_held_once() -> None:
     assert all(layer.weight.numel() == 0 for layer in packed)
 
 
-def test_large_layers_that_stay_apart_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not packs():
-        pytest.skip("this machine cannot")
-    together = Packed(layers(bias=True, width=WIDE))
-    monkeypatch.setattr(products, "WORTH_JOINING", 0)
-    apart = Packed(layers(bias=True, width=WIDE))
-    assert (len(together._parts), len(apart._parts)) == (1, 3)
-    assert apart.size_bytes == together.size_bytes
-    rows = torch.randn(9, WIDE)
-    with torch.inference_mode():
-        for count in (1, 2, 9):
-            assert torch.equal(apart(rows[:count]), together(rows)[:count])
+def test_weights_that_lie_one_behind_the_other_are_joined_without_a_copy(tmp_path: Path) -> None:
+    given = layers(bias=False, width=WIDE)
+    save_file({f"{number}": layer.weight.detach() for number, layer in enumerate(given)}, tmp_path / "w.safetensors")
+    with safe_open(tmp_path / "w.safetensors", "pt") as opened:
+        mapped = [opened.get_tensor(f"{number}") for number in range(len(given))]
+    for layer, weight in zip(given, mapped, strict=True):
+        layer.weight = nn.Parameter(weight, requires_grad=False)
+    view, _ = joined(given, view=True)
+    copied, _ = joined(given)
+    assert view.data_ptr() == mapped[0].data_ptr() != copied.data_ptr()
+    assert torch.equal(view, copied)
+    backwards, _ = joined(given[::-1], view=True)
+    assert torch.equal(backwards, torch.cat([layer.weight for layer in given[::-1]]))
 
 
 @pytest.mark.parametrize("make", [Packed, Int8Product])
