@@ -50,12 +50,33 @@ class Memory:
         return stored[0, :, :, :end], stored[1, :, :, :end]
 
 
+class Norm:
+    """x / sqrt(mean(x^2) + eps) * weight. In float32 with four kernels where torch's own takes nine.
+
+    mean(x^2) + eps is (|x|^2 + width eps) / width, and hypot the root of such a sum.
+    """
+
+    def __init__(self, norm: LlamaRMSNorm) -> None:
+        self._norm = norm
+        weight = norm.weight.detach()
+        self._small = torch.tensor(len(weight) * norm.variance_epsilon, device=weight.device).sqrt()
+        self._scaled = weight * len(weight) ** 0.5
+
+    def __call__(self, flow: torch.Tensor) -> torch.Tensor:
+        """[rows, width] or more; the same bits for a row whatever its company."""
+        if flow.dtype is not torch.float32:
+            found: torch.Tensor = self._norm(flow)
+            return found
+        lengths = torch.linalg.vector_norm(flow, dim=-1, keepdim=True)
+        return (flow / torch.hypot(lengths, self._small)).mul_(self._scaled)
+
+
 class Layer:
     """Weights of one layer, ready to be multiplied."""
 
     def __init__(self, layer: LlamaDecoderLayer, make: Maker) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self.before, self.between = layer.input_layernorm, layer.post_attention_layernorm
+        self.before, self.between = Norm(layer.input_layernorm), Norm(layer.post_attention_layernorm)
         self.heads = make([attention.q_proj, attention.k_proj, attention.v_proj])
         self.out, self.down = make([attention.o_proj]), make([mlp.down_proj])
         self.gates = make([mlp.gate_proj, mlp.up_proj])
@@ -69,7 +90,7 @@ class Llama:
         config = network.config
         self._queries, self._keys = config.num_attention_heads, config.num_key_value_heads
         self._head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self._norm = network.norm
+        self._norm = Norm(network.norm)
         self._layers = [Layer(cast(LlamaDecoderLayer, layer), make) for layer in network.layers]
         self._like = network.norm.weight
         self._turns = _turns(network)
@@ -91,7 +112,7 @@ class Llama:
             seen = self._attend(query, key, value, causal=length > 1).transpose(1, 2)
             flow = self._rest(layer, flow, seen.reshape(rows * length, -1))
         memory.length = length
-        return _normed(self._norm, flow.view(rows, length, width)[:, -1].contiguous())
+        return self._norm(flow.view(rows, length, width)[:, -1].contiguous())
 
     def step(self, vectors: torch.Tensor, memories: Sequence[Memory]) -> torch.Tensor:
         """Attention memory by memory, all else together."""
@@ -100,7 +121,8 @@ class Llama:
         sizes = [memory.rows for memory in memories]
         flow = vectors
         for place, layer in enumerate(self._layers):
-            parts = (torch.split(part.unsqueeze(2), sizes) for part in self._split(layer, flow, turns))
+            parts = [part.unsqueeze(2) for part in self._split(layer, flow, turns)]
+            parts = [torch.split(part, sizes) for part in parts] if len(sizes) > 1 else [[part] for part in parts]
             seen = []
             for memory, query, key, value in zip(memories, *parts, strict=True):
                 key, value = memory.write(place, key, value)
@@ -108,11 +130,11 @@ class Llama:
             flow = self._rest(layer, flow, seen[0] if len(seen) == 1 else torch.cat(seen))
         for memory in memories:
             memory.length += 1
-        return _normed(self._norm, flow)
+        return self._norm(flow)
 
     def _split(self, layer: Layer, flow: torch.Tensor, turns: torch.Tensor) -> Sequence[torch.Tensor]:
         """[rows, heads, width of a head] each: queries and keys, turned by their positions, and values."""
-        heads = layer.heads(_normed(layer.before, flow)).view(len(flow), -1, self._head)
+        heads = layer.heads(layer.before(flow)).view(len(flow), -1, self._head)
         turned, values = torch.split(heads, [self._queries + self._keys, self._keys], dim=1)
         first, second = turned.chunk(2, dim=-1)
         turned = turned * turns[0] + torch.cat((second, first), dim=-1) * turns[1]
@@ -128,7 +150,7 @@ class Llama:
     def _rest(self, layer: Layer, flow: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         """After the attention: its own product, and the two of the feed-forward part."""
         flow = layer.out(seen) + flow
-        gate, up = layer.gates(_normed(layer.between, flow)).chunk(2, dim=-1)
+        gate, up = layer.gates(layer.between(flow)).chunk(2, dim=-1)
         return layer.down(F.silu(gate) * up) + flow
 
 
@@ -175,11 +197,3 @@ def _turns(network: LlamaModel) -> torch.Tensor:
     sines = sines.clone()
     sines[..., : sines.shape[-1] // 2].neg_()
     return torch.stack([cosines[0], sines[0]])
-
-
-def _normed(norm: LlamaRMSNorm, flow: torch.Tensor) -> torch.Tensor:
-    """In float32, as the library does it; in that type one kernel gives the same bits."""
-    if flow.dtype is torch.float32:
-        return F.rms_norm(flow, (flow.shape[-1],), norm.weight, norm.variance_epsilon)
-    found: torch.Tensor = norm(flow)
-    return found
