@@ -121,8 +121,8 @@ class Llama:
         sizes = [memory.rows for memory in memories]
         flow = vectors
         for place, layer in enumerate(self._layers):
-            parts = [part.unsqueeze(2) for part in self._split(layer, flow, turns)]
-            parts = [torch.split(part, sizes) for part in parts] if len(sizes) > 1 else [[part] for part in parts]
+            whole = [part.unsqueeze(2) for part in self._split(layer, flow, turns)]
+            parts = [torch.split(part, sizes) if len(sizes) > 1 else (part,) for part in whole]
             seen = []
             for memory, query, key, value in zip(memories, *parts, strict=True):
                 key, value = memory.write(place, key, value)

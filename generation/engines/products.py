@@ -79,7 +79,7 @@ class Packed:
         """The same bits for a row, whatever its company."""
         alone = len(rows) == 1
         rows = rows.expand(FEW, -1).contiguous() if alone else rows
-        result = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
+        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
         return result[:1] if alone else result
 
     def retire(self) -> None:

@@ -1,6 +1,7 @@
 """Four users of one checkpoint of Janus-Pro-1B's shape: side by side against one after the other. Float32, all decoded.
 
-One is drawn alone before the four and one after them, since a machine that others use too gets slower and faster. Takes ten to twenty minutes and 9 GB.
+One is drawn alone before the four and one after them, since a machine that others use too gets slower and faster.
+Takes ten to twenty minutes and 9 GB.
 """
 
 import time
